@@ -1,0 +1,114 @@
+# Everything runs in .venv, which the first target that needs it makes from PYTHON and constraints.txt.
+
+PYTHON ?= python3.11
+# Processes that share a test run.
+WORKERS ?= 2
+# The distribution that brings TensorFlow. Where there is no tensorflow-cpu, say TENSORFLOW=tensorflow.
+TENSORFLOW ?= tensorflow-cpu
+# What `make test` leaves out; `make test-full` leaves out nothing.
+SELECT ?= not slow
+# More arguments for pytest and for the benchmarks.
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n $(WORKERS) --dist worksteal
+BACKENDS := tensorflow jax torch
+SOURCES := $(wildcard kerasnorm search benchmarks examples)
+
+LOWEST_KERAS := $(shell sed -n 's/^dependencies = \["keras>=\([0-9.]*\)"\]$$/\1/p' pyproject.toml)
+LOWEST_KERAS_DIR := $(VENV)/lowest-keras/$(LOWEST_KERAS)
+
+# A user's own keras.json must not decide what is tested.
+export KERAS_HOME := $(CURDIR)/$(VENV)/keras-home
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.DEFAULT_GOAL := help
+# Timings and memory suffer when two test runs share the machine.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9 %$$()_-]*:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: $(VENV)/.installed ## make .venv, or bring it up to date
+
+# torch comes first and alone, so that the build chosen here (of the CPU, where pip is given one)
+# is the one that everything after it finds installed.
+$(VENV)/.base: constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here: say PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --quiet -c constraints.txt torch
+	$(PIP) install --quiet -c constraints.txt hatchling editables
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.base pyproject.toml
+	$(PIP) install --quiet -c constraints.txt $(TENSORFLOW) --no-build-isolation -e '.[jax,torch,test]'
+	@touch $@
+
+.PHONY: test
+test: lint types test-once $(BACKENDS:%=test-%) test-jax-x64 doctest test-lowest-keras ## what CI runs
+
+.PHONY: test-full
+test-full: ## the same with the tests marked slow
+	$(MAKE) test SELECT=
+
+.PHONY: lint
+lint: venv ## check formatting and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+.PHONY: format
+format: venv ## format, and repair what can be repaired
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: types
+types: venv ## check types
+	$(BIN)/mypy $(SOURCES)
+
+.PHONY: test-once
+test-once: venv ## tests of the package and across backends
+	$(PYTEST) tests/once $(PARALLEL) -m '$(SELECT)' $(ARGS)
+
+.PHONY: $(BACKENDS:%=test-%)
+$(BACKENDS:%=test-%): test-%: venv
+	KERAS_BACKEND=$* $(PYTEST) tests --ignore=tests/once $(PARALLEL) -m '$(SELECT)' $(ARGS)
+
+.PHONY: test-jax-x64
+test-jax-x64: venv ## the float64 tests on JAX with 64 bits switched on
+	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(PYTEST) tests --ignore=tests/once $(PARALLEL) \
+		-m 'float64$(if $(SELECT), and ($(SELECT)))' $(ARGS)
+
+.PHONY: doctest $(BACKENDS:%=doctest-%)
+doctest: $(BACKENDS:%=doctest-%) ## the examples in docstrings and in the README, on each backend
+$(BACKENDS:%=doctest-%): doctest-%: venv
+	KERAS_BACKEND=$* $(PYTEST) README.md kerasnorm --doctest-modules --doctest-glob='*.md' \
+		--ignore=kerasnorm/core/backends $(ARGS)
+
+.PHONY: test-lowest-keras $(BACKENDS:%=test-lowest-keras-%)
+test-lowest-keras: $(BACKENDS:%=test-lowest-keras-%) ## a selection on the lowest supported Keras
+$(BACKENDS:%=test-lowest-keras-%): test-lowest-keras-%: $(LOWEST_KERAS_DIR)
+	KERAS_BACKEND=$* PYTHONPATH=$(CURDIR)/$(LOWEST_KERAS_DIR) EXPECT_KERAS=$(LOWEST_KERAS) \
+		$(PYTEST) tests --ignore=tests/once $(PARALLEL) -m smoke $(ARGS)
+
+# Without dependencies: TensorFlow asks pip for a newer Keras than it needs.
+$(LOWEST_KERAS_DIR): | venv
+	rm -rf $@.part
+	$(PIP) install --quiet --no-deps --target $@.part keras==$(LOWEST_KERAS)
+	mv $@.part $@
+
+.PHONY: bench
+bench: venv ## time the layers on each backend (KERAS_BACKEND=... for one)
+	for backend in $(or $(KERAS_BACKEND),$(BACKENDS)); do \
+		KERAS_BACKEND=$$backend $(BIN)/python -m benchmarks layers $(ARGS) || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## remove .venv, caches and build results
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,32 @@
+"""Adaptive normalization layers for Keras 3, on TensorFlow, JAX and PyTorch."""
+
+from kerasnorm.consistent import ConsistentNorm, branch
+from kerasnorm.layers.associate import AssociateNorm
+from kerasnorm.layers.batch import BatchNorm
+from kerasnorm.layers.conv import ConvNorm
+from kerasnorm.layers.group import GroupNorm, InstanceNorm, LayerNorm
+from kerasnorm.layers.ilm import ILMGroupNorm, ILMInstanceNorm, ILMLayerNorm
+from kerasnorm.layers.learned_stats import LearnedStatsNorm
+from kerasnorm.layers.mode import ModeGroupNorm, ModeNorm
+
+AssocNorm = AssociateNorm
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AssocNorm",
+    "AssociateNorm",
+    "BatchNorm",
+    "ConsistentNorm",
+    "ConvNorm",
+    "GroupNorm",
+    "ILMGroupNorm",
+    "ILMInstanceNorm",
+    "ILMLayerNorm",
+    "InstanceNorm",
+    "LayerNorm",
+    "LearnedStatsNorm",
+    "ModeGroupNorm",
+    "ModeNorm",
+    "branch",
+]

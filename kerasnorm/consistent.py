@@ -1,0 +1,149 @@
+"""Consistent Normalization: a bank of normalization parameters per data transformation."""
+
+import contextlib
+import contextvars
+import inspect
+import json
+
+import keras
+
+from kerasnorm.core import backends
+from kerasnorm.core.layer import PACKAGE
+
+# The branch of `with kerasnorm.branch(k)`; threads and contexts have their own.
+_branch = contextvars.ContextVar("kerasnorm.branch", default=0)
+
+
+@contextlib.contextmanager
+def branch(k):
+    """Run every `ConsistentNorm` with branch `k` inside the context.
+
+    It is for eager calls. A compiled function keeps the branch that it was traced with, so inside
+    the context compiled functions (`model.predict`'s too) run operation by operation instead:
+    slowly, but never with a stale branch. Outside of any context the branch is 0.
+
+    Args:
+        k: the branch; a layer that has no such branch raises an error when it is called.
+
+    Example:
+        >>> import numpy as np
+        >>> import kerasnorm
+        >>> layer = kerasnorm.ConsistentNorm(kerasnorm.BatchNorm(), branches=2)
+        >>> with kerasnorm.branch(1):
+        ...     y = layer(np.ones((2, 4), "float32"))
+    """
+    if isinstance(k, bool) or not hasattr(k, "__index__") or int(k) < 0:
+        raise ValueError(f"branch: k={k!r}. Needed: an integer of at least 0.")
+    with contextlib.ExitStack() as stack:
+        if not backends.is_tracing():
+            stack.enter_context(backends.run_eagerly())
+        token = _branch.set(int(k))
+        try:
+            yield
+        finally:
+            _branch.reset(token)
+
+
+def current_branch():
+    """The branch of the innermost `with kerasnorm.branch(k)`, else 0."""
+    return _branch.get()
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+class ConsistentNorm(keras.layers.Layer):
+    """Consistent Normalization (CN): copies of a normalization layer, one per transformation.
+
+    Data that was transformed in some way (scaled, blurred, ...) has another distribution than the
+    original; here it gets moments, gamma and beta of its own. Branch k is the copy for
+    transformation k, branch 0 the one for the data as they are, which inference uses. `with
+    kerasnorm.branch(k)` chooses.
+
+    Args:
+        norm: the layer to copy: an instance (its configuration counts, not its weights), a class,
+            or a configuration as `keras.saving.serialize_keras_object` gives it.
+        branches: how many copies. They take this layer's dtype policy.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Input and output shape: those of the copied layer, and so is what a mask does.
+
+    Example:
+        >>> import numpy as np
+        >>> import kerasnorm
+        >>> layer = kerasnorm.ConsistentNorm(kerasnorm.GroupNorm(groups=2), branches=3)
+        >>> _ = layer(np.ones((2, 8, 8, 4), "float32"))
+        >>> len(layer.weights)
+        6
+
+    Reference:
+        Zhou et al., 2019, "Towards Improving Generalization of Deep Networks via Consistent
+        Normalization": https://arxiv.org/abs/1909.00182
+    """
+
+    def __init__(self, norm, branches, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        described = f"ConsistentNorm '{self.name}'"
+        if isinstance(branches, bool) or not hasattr(branches, "__index__") or branches < 1:
+            raise ValueError(
+                f"{described}: branches={branches!r}. Needed: an integer of at least 1."
+            )
+        template = _layer_of(norm, described)
+        self.branches = int(branches)
+        # As text: a dictionary would be tracked, and a template layer would be saved as a part.
+        self._norm = json.dumps(keras.saving.serialize_keras_object(template))
+        self.banks = [
+            type(template).from_config(
+                {**template.get_config(), "name": f"branch_{index}", "dtype": self.dtype_policy}
+            )
+            for index in range(self.branches)
+        ]
+        self._takes_mask = "mask" in inspect.signature(template.call).parameters
+        self.supports_masking = True
+        if not self.trainable:
+            self.trainable = False  # The setter tells the banks.
+
+    def build(self, input_shape):
+        """Build every bank."""
+        for bank in self.banks:
+            bank.build(input_shape)
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalize with the bank of the current branch."""
+        index = current_branch()
+        if index >= self.branches:
+            raise ValueError(
+                f"ConsistentNorm '{self.name}': branch {index} was asked for. Needed: a branch "
+                f"from 0 to {self.branches - 1}, as many as the layer was made with "
+                f"(branches={self.branches})."
+            )
+        # `training` reaches the bank through Keras's call context.
+        masked = {"mask": mask} if self._takes_mask and mask is not None else {}
+        return self.banks[index](inputs, **masked)
+
+    def compute_output_shape(self, input_shape):
+        """That of the copied layer."""
+        return self.banks[0].compute_output_shape(input_shape)
+
+    def compute_output_spec(self, inputs, training=None, mask=None):
+        """That of the copied layer."""
+        return self.banks[0].compute_output_spec(inputs)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "norm": json.loads(self._norm),
+            "branches": self.branches,
+        }
+
+def _layer_of(norm, described):
+    """An unbuilt layer from what `ConsistentNorm` takes as `norm`."""
+    if isinstance(norm, dict):
+        norm = keras.saving.deserialize_keras_object(norm)
+    if isinstance(norm, type) and issubclass(norm, keras.layers.Layer):
+        return norm()
+    if isinstance(norm, keras.layers.Layer):
+        return type(norm).from_config(norm.get_config())
+    raise TypeError(
+        f"{described}: norm={norm!r}. Needed: a normalization layer (an instance or a class), or "
+        "the configuration of one."
+    )

@@ -1,0 +1,38 @@
+"""The one place that knows which backend runs.
+
+The kernels of a backend (`torch.py`, `jax.py`, `tensorflow.py`, else `plain.py`) are the two
+full-size steps and a matrix product:
+
+* ``moments(x, channel_axis, variance=True) -> handle, mean, variance``
+* ``affine(handle, mean, scale, shift, channel_axis, dtype) -> y``
+* ``dot(a, b)``: of small statistics, at full precision
+
+Its engine (`engine_*.py`) is what it does beside arithmetic:
+
+* ``replica_sum(x)`` and ``replica_max(x)`` over a data-parallel run
+* ``is_tracing()`` and ``run_eagerly()``, for what must not be baked into a compiled function
+* ``refuse_dtype(dtype)``: why it cannot compute in a dtype, or None
+"""
+
+import importlib
+
+import keras
+
+_TUNED = ("tensorflow", "jax", "torch")
+_name = keras.backend.backend()
+# Backends without kernels of their own (numpy, openvino) run the plain ones: right, not tuned.
+import importlib.util  # TEMP
+import os  # TEMP
+
+_kernels = importlib.import_module(f"{__name__}.{_name if _name in _TUNED and importlib.util.find_spec(f'{__name__}.{_name}') and not os.environ.get('KN_PLAIN') else 'plain'}")
+_engine = importlib.import_module(f"{__name__}.engine_{_name if _name in _TUNED else 'plain'}")
+
+affine = _kernels.affine
+dot = _kernels.dot
+moments = _kernels.moments
+
+is_tracing = _engine.is_tracing
+refuse_dtype = _engine.refuse_dtype
+replica_max = _engine.replica_max
+replica_sum = _engine.replica_sum
+run_eagerly = _engine.run_eagerly

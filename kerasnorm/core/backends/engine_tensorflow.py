@@ -1,0 +1,48 @@
+"""TensorFlow beside arithmetic."""
+
+import contextlib
+
+import tensorflow as tf
+
+
+def _reduce(x, operation):
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return x
+    return context.all_reduce(operation, x)
+
+
+def replica_sum(x):
+    """Sum over the replicas of the strategy in scope, differentiable."""
+    return _reduce(x, tf.distribute.ReduceOp.SUM)
+
+
+def replica_max(x):
+    """Maximum over the replicas of the strategy in scope, a constant to gradients."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return tf.stop_gradient(x)
+    # Strategies reduce by sum and mean only; a gathered maximum is small and exact.
+    gathered = context.all_gather(tf.stop_gradient(x)[tf.newaxis], axis=0)
+    return tf.reduce_max(gathered, axis=0)
+
+
+def is_tracing():
+    """Whether the operations of this moment are being recorded in a graph."""
+    return not tf.executing_eagerly()
+
+
+@contextlib.contextmanager
+def run_eagerly():
+    """A context in which `tf.function`s run as plain Python, their graphs unused."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def refuse_dtype(dtype):
+    """Every dtype is computed in as it is named."""
+    return None

@@ -1,0 +1,61 @@
+"""PyTorch beside arithmetic."""
+
+import contextlib
+
+import torch
+
+
+def _replicas():
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 1
+    return distributed.get_world_size()
+
+
+class _ReplicaSum(torch.autograd.Function):
+    """An all-reduce whose gradient is the all-reduced gradient."""
+
+    @staticmethod
+    def forward(x):
+        total = x.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return _ReplicaSum.apply(gradient)
+
+
+def replica_sum(x):
+    """Sum over the processes of the default group, differentiable."""
+    return x if _replicas() == 1 else _ReplicaSum.apply(x)
+
+
+def replica_max(x):
+    """Maximum over the processes of the default group, a constant to gradients."""
+    x = x.detach()
+    if _replicas() > 1:
+        x = x.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(x, op=torch.distributed.ReduceOp.MAX)
+    return x
+
+
+def is_tracing():
+    """Whether the operations of this moment are being recorded for a compiled function."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def run_eagerly():
+    """A context in which `torch.compile`d functions run as plain Python."""
+    if torch.compiler.is_compiling():
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")
+
+
+def refuse_dtype(dtype):
+    """Every dtype is computed in as it is named."""
+    return None

@@ -1,0 +1,430 @@
+"""The full-size steps on torch: `moments`, `affine`, and the small matrix product `dot`.
+
+Two linked `torch.autograd.Function`s keep only x and arrays of shape (N, C) for the backward pass, and read x and dy
+twice there: `_Affine` hands dy on untouched and leaves its scale in the link, `_Moments` then writes
+
+    dx = scale*dy + 2/L*dvariance*(x - mean) + dmean/L
+
+in one go. On a CPU every step works through chunks that stay in cache; elsewhere the whole tensor is one chunk.
+Compilers, exporters, `torch.func`, forward-mode derivatives, the meta device and tensor subclasses get plain
+differentiable operations instead, and so does a backward pass that is itself differentiated.
+"""
+
+import functools
+
+import torch
+from torch.autograd import forward_ad
+
+# Float32 elements per thread in a chunk: 1 MB, what a core's own cache holds.
+CHUNK = 2**18
+# A tensor is "near" zero when |mean| <= 8 standard deviations in every channel. Then rounding in x*scale + shift and in
+# a mean summed directly stays within a few ulp of the channel's own spread, and one pass over each chunk is saved.
+NEAR = 64.0
+
+
+def moments(x, channel_axis, variance=True):
+    """Mean and biased variance of each channel of each example, over its positions.
+
+    Args:
+        x: (N, L, C) if `channel_axis` is 2, (N, C, L) if it is 1.
+        channel_axis: 1 or 2.
+        variance: False leaves the variance out.
+
+    Returns:
+        `(handle, mean, variance)`: what `affine` takes in place of x, and two (N, C) tensors in float32 (float64 for
+        float64 input); `variance` is None if it was not asked for. Empty examples have mean 0 and variance 0.
+    """
+    if _needs_plain(x):
+        return (x, *_plain_moments(x, channel_axis, variance))
+    handle = _Handle(x)
+    handle.alias, mean, *rest = _Moments.apply(x, channel_axis, variance, handle.link)
+    return handle, mean, (rest[0] if variance else None)
+
+
+def affine(handle, mean, scale, shift, channel_axis, dtype):
+    """`(x - mean)*scale + shift`, cast to `dtype`; a float16 result saturates instead of becoming inf.
+
+    Args:
+        handle: what `moments` returned, or any x that never went through it.
+        mean, scale, shift: (N, C) or (1, C), in the dtype of the statistics.
+        channel_axis: 1 or 2, as for `moments`.
+        dtype: name of the result's dtype.
+    """
+    dtype = getattr(torch, dtype)
+    x, link = (handle.x, handle.link) if isinstance(handle, _Handle) else (handle, None)
+    if _needs_plain(x, mean, scale, shift):
+        return _plain_affine(x, mean, scale, shift, channel_axis, dtype)
+    near = link is not None and link.near
+    if link is not None and not link.used and dtype == x.dtype:
+        link.used, x = True, handle.alias
+    else:
+        link = None
+    return _Affine.apply(x, mean, scale, shift, channel_axis, dtype, near, link)
+
+
+def dot(a, b):
+    """Matrix product of small matrices at full float32 precision: float64 inside, which neither TF32, bfloat16
+    passes nor autocast touch."""
+    if a.device.type == "mps":
+        return torch.matmul(a, b)
+    return torch.matmul(a.double(), b.double()).to(torch.promote_types(a.dtype, b.dtype))
+
+
+class _Link:
+    """What one `_Moments` and the one `_Affine` on its output know of each other."""
+
+    __slots__ = ("near", "scale", "used")
+
+    def __init__(self):
+        self.near, self.used, self.scale = False, False, None
+
+
+class _Handle:
+    """x, and the alias of it through which the first `affine` sends its gradient to `_Moments`.
+
+    Further calls of `affine` read x itself, so each sends home a gradient of its own.
+    """
+
+    __slots__ = ("alias", "link", "x")
+
+    def __init__(self, x):
+        self.x, self.alias, self.link = x, x, _Link()
+
+
+class _Moments(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, channel_axis, variance, link):
+        layout = _Layout(x, channel_axis)
+        mean, var, link.near = _compute_moments(layout, layout.blocks(x), variance)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, mean)
+        ctx.layout, ctx.near, ctx.link = layout, link.near, link
+        return (x, mean, var) if variance else (x, mean)
+
+    @staticmethod
+    def backward(ctx, dy, dmean, dvar=None):
+        x, mean = ctx.saved_tensors
+        layout, scale = ctx.layout, ctx.link.scale
+        ctx.link.scale = None
+        if torch.is_grad_enabled():
+            dx = _plain_moments_gradient(x, dmean, dvar, layout.channel_axis)
+            return dx if dy is None else dx + dy, None, None, None
+        if dmean is None and dvar is None and scale is None:
+            return dy, None, None, None
+        zero = torch.zeros((), dtype=mean.dtype, device=mean.device).expand(1, layout.channels)
+        slope = zero if dvar is None else dvar * (2.0 / layout.length)
+        offset = zero if dmean is None else dmean * (1.0 / layout.length)
+        if dy is not None and scale is None:
+            scale = zero + 1
+        dx = _moments_gradient(layout, x, dy, mean, scale, slope, offset, ctx.near)
+        return dx, None, None, None
+
+
+class _Affine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, mean, scale, shift, channel_axis, dtype, near, link):
+        layout = _Layout(x, channel_axis)
+        ctx.save_for_backward(x, mean, scale)
+        ctx.layout, ctx.near, ctx.link, ctx.rows = layout, near, link, shift.shape[0]
+        return _compute_affine(layout, x, mean, scale, shift, dtype, near)
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, mean, scale = ctx.saved_tensors
+        layout, rows = ctx.layout, (mean.shape[0], scale.shape[0], ctx.rows)
+        needs = ctx.needs_input_grad[:4]
+        if torch.is_grad_enabled():
+            grads = _plain_affine_gradient(x, mean, scale, dy, layout.channel_axis, rows)
+            grads = [g if needed else None for g, needed in zip(grads, needs, strict=True)]
+            return (*grads, None, None, None, None)
+        dx = dmean = dscale = dshift = None
+        if needs[0] and ctx.link is not None:
+            ctx.link.scale, dx = scale.detach(), dy
+        elif needs[0]:
+            dx = layout.restore(layout.blocks(dy) * layout.spread(scale)).to(x.dtype)
+        if any(needs[1:]):
+            total, product = _affine_sums(layout, x, dy, mean, ctx.near)
+            dmean, dscale, dshift = (
+                g.sum(0, keepdim=True) if g.shape[0] != n else g
+                for g, n in zip((-total * scale, product, total), rows, strict=True)
+            )
+        return dx, dmean, dscale, dshift, None, None, None, None
+
+
+class _Layout:
+    """How x lies in memory, and the chunks it is worked through in.
+
+    The kernels see blocks (n, l, c) of which every l positions share a coefficient: x itself if channels lie next to
+    each other, (N*C, L, 1) if positions do (also behind a permuted view, as convolutions return it). Examples much
+    larger than a chunk are divided, by channels (ConvNorm's views have many) or into `parts` of the positions.
+    """
+
+    def __init__(self, x, channel_axis):
+        last = x if channel_axis == 2 else x.transpose(1, 2)
+        self.channel_axis = channel_axis
+        self.examples, self.length, self.channels = last.shape
+        self.chunked = x.device.type == "cpu"
+        self.stats_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        self.by_rows = self.channels == 1 or (
+            not last.is_contiguous() and last.stride(1) < last.stride(2)
+        )
+        n, c = self.examples, self.channels
+        if self.by_rows:
+            n, c = n * c, 1
+        threads = torch.get_num_threads()
+        self.parts, self.dim, self.step = (
+            _plan(n, self.length, c, CHUNK * threads) if self.chunked else (1, 0, n)
+        )
+
+    def blocks(self, t):
+        last = t if self.channel_axis == 2 else t.transpose(1, 2)
+        if self.by_rows:
+            n, c = self.examples * self.channels, 1
+            last = last.transpose(1, 2)
+        else:
+            n, c = self.examples, self.channels
+        return last.contiguous().view(n * self.parts, self.length // self.parts, c)
+
+    def restore(self, blocks):
+        if self.by_rows:
+            t = blocks.view(self.examples, self.channels, self.length)
+            return t if self.channel_axis == 1 else t.transpose(1, 2)
+        t = blocks.view(self.examples, self.length, self.channels)
+        return t if self.channel_axis == 2 else t.transpose(1, 2)
+
+    def spread(self, coefficient):
+        """(N, C) or (1, C) -> one coefficient for each block and column."""
+        if self.by_rows:
+            coefficient = coefficient.expand(self.examples, self.channels).reshape(-1, 1)
+        if self.parts > 1 and coefficient.shape[0] > 1:
+            coefficient = coefficient.repeat_interleave(self.parts, 0)
+        return coefficient.unsqueeze(1)
+
+    def gather(self, sums):
+        """Sums over blocks -> (N, C)."""
+        if self.parts > 1:
+            sums = sums.view(-1, self.parts, sums.shape[2]).sum(1)
+        return sums.view(self.examples, self.channels)
+
+    def cut(self, *tensors):
+        """The chunks of each tensor; what has one row (or column) for all chunks is repeated."""
+        count = -(-tensors[0].shape[self.dim] // self.step)
+        return zip(
+            *(
+                (t,) * count if t.shape[self.dim] == 1 else t.split(self.step, self.dim)
+                for t in tensors
+            ),
+            strict=True,
+        )
+
+    def scratch(self, blocks):
+        """A function giving a buffer of a chunk's shape in the dtype of the statistics, the same memory each time."""
+        size = blocks.shape[1] * self.step * blocks.shape[2 if self.dim == 0 else 0]
+        size = min(size, blocks.numel())
+        buffer = torch.empty(size, dtype=self.stats_dtype, device=blocks.device)
+        return lambda like: buffer[: like.numel()].view(like.shape)
+
+    def widen(self, blocks):
+        """A function that upcasts a chunk; devices other than a CPU convert as they read."""
+        if blocks.dtype == self.stats_dtype or not self.chunked:
+            return lambda chunk: chunk
+        scratch = self.scratch(blocks)
+        return lambda chunk: scratch(chunk).copy_(chunk)
+
+    def multiply_add(self, offset, x, factor, out):
+        """offset + x*factor. Broadcast over the innermost axis, addcmul is 4 times slower than two steps."""
+        if self.by_rows and self.chunked:
+            return torch.mul(x, factor, out=out).add_(offset)
+        return torch.addcmul(offset, x, factor, out=out)
+
+
+@functools.lru_cache(maxsize=256)
+def _plan(n, length, channels, budget):
+    """(parts, dim, step): how to divide (n, length, channels) into chunks of about `budget` elements."""
+    size = length * channels
+    if size <= 2 * budget:
+        return 1, 0, max(1, budget // size)
+    columns = budget // (n * length)
+    if columns >= 512:
+        return 1, 2, columns
+    for parts in range(size // (2 * budget) + 1, min(length // 16, 4096) + 1):
+        if length % parts == 0:
+            return parts, 0, max(1, budget // (size // parts))
+    return 1, 0, 1
+
+
+def _compute_moments(layout, x, variance):
+    """(mean, variance, near), each statistic (N, C)."""
+    if not layout.chunked:
+        wide = x.to(layout.stats_dtype)
+        if variance:
+            var, mean = torch.var_mean(wide, 1, correction=0)
+        else:
+            var, mean = None, wide.mean(1)
+        shape = (layout.examples, layout.channels)
+        return mean.view(shape), None if var is None else var.view(shape), False
+    length = x.shape[1]
+    mean = torch.empty((x.shape[0], 1, x.shape[2]), dtype=layout.stats_dtype)
+    var = torch.empty_like(mean)
+    scratch, widen = layout.scratch(x), layout.widen(x)
+    for xs, m, v in layout.cut(x, mean, var):
+        xs = widen(xs)
+        torch.sum(xs, 1, keepdim=True, out=m).div_(length)
+        if variance:
+            torch.sum(_squared_difference(xs, m, scratch(xs)), 1, keepdim=True, out=v).div_(length)
+    if variance:
+        pooled, pooled_var = _pool(layout, mean, var)
+        if not (pooled * pooled > NEAR * pooled_var).any():
+            return pooled, pooled_var, True
+    # The sum of large equal numbers is rounded; the mean of the deviations from it puts that right, exactly so for a
+    # constant.
+    for xs, m, v in layout.cut(x, mean, var):
+        deviations = torch.sub(widen(xs), m, out=scratch(xs))
+        better = deviations.sum(1, keepdim=True).div_(length).add_(m)
+        if variance:
+            squares = _squared_difference(deviations, better - m, deviations)
+            torch.sum(squares, 1, keepdim=True, out=v).div_(length)
+        m.copy_(better)
+    return *_pool(layout, mean, var if variance else None), False
+
+
+def _pool(layout, mean, var):
+    """The moments of whole examples from those of their parts; equal means pool to exactly that mean."""
+    shape = (layout.examples, layout.channels)
+    if layout.parts > 1:
+        mean = mean.view(-1, layout.parts, mean.shape[2])
+        anchor = mean[:, :1]
+        pooled = anchor + (mean - anchor).mean(1, keepdim=True)
+        if var is not None:
+            var = var.view(mean.shape).mean(1) + (mean - pooled).square().mean(1)
+        mean = pooled
+    return mean.view(shape), None if var is None else var.view(shape)
+
+
+def _squared_difference(a, b, out):
+    # One pass over the chunk; a subtraction and a square would be two.
+    return torch._C._nn.mse_loss(a, b, reduction=0, out=out)
+
+
+def _compute_affine(layout, x, mean, scale, shift, dtype, near):
+    x = layout.blocks(x)
+    y = torch.empty_like(x, dtype=dtype)
+    if near:
+        shift = shift - mean * scale
+    scratch, widen = layout.scratch(x), layout.widen(x)
+    direct = dtype == layout.stats_dtype
+    coefficients = [layout.spread(c) for c in (mean, scale, shift)]
+    for xs, ys, m, a, b in layout.cut(x, y, *coefficients):
+        out = ys if direct else scratch(ys)
+        xs = widen(xs)
+        if not near:
+            xs = torch.sub(xs, m, out=out)
+        layout.multiply_add(b, xs, a, out)
+        if not direct:
+            ys.copy_(_saturate(out, dtype))
+    return layout.restore(y)
+
+
+def _saturate(y, dtype):
+    if dtype != torch.float16:
+        return y
+    largest = torch.finfo(dtype).max
+    return y.clamp(-largest, largest)
+
+
+def _affine_sums(layout, x, dy, mean, near):
+    """(sum of dy, sum of dy*(x - mean)) over positions, each (N, C)."""
+    x, dy = layout.blocks(x), layout.blocks(dy)
+    total = torch.empty((x.shape[0], 1, x.shape[2]), dtype=layout.stats_dtype, device=x.device)
+    product = torch.empty_like(total)
+    scratch, widen, widen_dy = layout.scratch(x), layout.widen(x), layout.widen(dy)
+    for xs, dys, m, s, p in layout.cut(x, dy, layout.spread(mean), total, product):
+        xs, dys = widen(xs), widen_dy(dys)
+        torch.sum(dys, 1, keepdim=True, dtype=s.dtype, out=s)
+        if not near:
+            xs = torch.sub(xs, m, out=scratch(xs))
+        torch.sum(torch.mul(xs, dys, out=scratch(xs)), 1, keepdim=True, out=p)
+    total, product = layout.gather(total), layout.gather(product)
+    return total, product - mean * total if near else product
+
+
+def _moments_gradient(layout, x, dy, mean, scale, slope, offset, near):
+    """scale*dy + slope*(x - mean) + offset; without the first term if dy is None."""
+    shape_dtype = x.dtype
+    x = layout.blocks(x)
+    dx = torch.empty_like(x)
+    if near:
+        offset = offset - slope * mean
+    has_dy = dy is not None
+    dy, scale = (layout.blocks(dy), scale) if has_dy else (x, slope)
+    scratch, widen, widen_dy = layout.scratch(x), layout.widen(x), layout.widen(dy)
+    direct = shape_dtype == layout.stats_dtype
+    coefficients = [layout.spread(c) for c in (mean, scale, slope, offset)]
+    for xs, dxs, dys, m, a, p, q in layout.cut(x, dx, dy, *coefficients):
+        out = dxs if direct else scratch(dxs)
+        xs = widen(xs)
+        if not near:
+            xs = torch.sub(xs, m, out=out)
+        layout.multiply_add(q, xs, p, out)
+        if has_dy:
+            torch.addcmul(out, widen_dy(dys), a, out=out)
+        if not direct:
+            dxs.copy_(out)
+    return layout.restore(dx)
+
+
+def _needs_plain(*tensors):
+    """Whether something watches or transforms the operations, or there is nothing to work on."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or tensors[0].numel() == 0
+        or any(
+            type(t) not in (torch.Tensor, torch.nn.Parameter) or t.device.type == "meta"
+            for t in tensors
+        )
+    )
+
+
+def _plain_moments(x, channel_axis, variance):
+    dim = 3 - channel_axis
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    length = torch.sym_max(x.shape[dim], 1)
+    rough = (x.sum(dim, keepdim=True) / length).detach()
+    mean = rough + (x - rough).sum(dim, keepdim=True) / length
+    var = ((x - mean).square().sum(dim) / length) if variance else None
+    return mean.squeeze(dim), var
+
+
+def _plain_affine(x, mean, scale, shift, channel_axis, dtype):
+    dim = 3 - channel_axis
+    mean, scale, shift = (c.unsqueeze(dim) for c in (mean, scale, shift))
+    return _saturate((x.to(scale.dtype) - mean) * scale + shift, dtype).to(dtype)
+
+
+def _plain_moments_gradient(x, dmean, dvar, channel_axis):
+    dim = 3 - channel_axis
+    length = x.shape[dim]
+    dx = torch.zeros_like(x)
+    if dmean is not None:
+        dx = dx + (dmean / length).unsqueeze(dim)
+    if dvar is not None:
+        mean, _ = _plain_moments(x, channel_axis, False)
+        dx = dx + (dvar * (2.0 / length)).unsqueeze(dim) * (x - mean.unsqueeze(dim))
+    return dx.to(x.dtype)
+
+
+def _plain_affine_gradient(x, mean, scale, dy, channel_axis, rows):
+    dim = 3 - channel_axis
+    dtype = scale.dtype
+    dy = dy.to(dtype)
+    total = dy.sum(dim)
+    product = (dy * (x.to(dtype) - mean.unsqueeze(dim))).sum(dim)
+    dx = (dy * scale.unsqueeze(dim)).to(x.dtype)
+    small = (
+        g.sum(0, keepdim=True) if g.shape[0] != n else g
+        for g, n in zip((-total * scale, product, total), rows, strict=True)
+    )
+    return dx, *small

@@ -1,0 +1,140 @@
+"""Pooling the moments of channels into those of groups, of the batch, and of modes.
+
+The moments of a union follow from those of its parts: the mean is the weighted mean of the means,
+the variance the weighted mean of the variances plus the weighted variance of the means. Means are
+pooled as deviations from an anchor among them, so a constant pools to itself exactly and a large
+common offset costs nothing.
+"""
+
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from kerasnorm.core import backends
+
+
+class Moments(NamedTuple):
+    """Mean and biased variance, and over how many positions, where a mask makes that differ."""
+
+    mean: Any
+    variance: Any
+    count: Any = None  # (N, 1), or None where every example has all of its positions
+
+
+def masked_moments(x, mask, channel_axis, dtype):
+    """Moments over the unmasked positions of `x`, which holds zeros at the masked ones.
+
+    Args:
+        x: `(N, L, C)` or `(N, C, L)`.
+        mask: booleans of the same rank, with one channel.
+        channel_axis: 2 or 1.
+        dtype: the statistics' dtype.
+    """
+    position_axis = 3 - channel_axis
+    x = ops.cast(x, dtype)
+    count = ops.sum(ops.cast(mask, dtype), axis=position_axis, keepdims=True)
+    divisor = ops.maximum(count, 1)
+
+    def average(values):
+        return ops.sum(ops.where(mask, values, 0), axis=position_axis, keepdims=True) / divisor
+
+    rough = ops.stop_gradient(average(x))
+    mean = rough + average(x - rough)
+    variance = average(ops.square(x - mean))
+    return Moments(*(ops.squeeze(value, position_axis) for value in (mean, variance, count)))
+
+
+def pool_channels(moments, groups):
+    """Moments of each of `groups` equal groups of channels: `(N, C)` to `(N, groups)`."""
+    if groups == moments.mean.shape[-1]:
+        return moments
+    mean, variance = (ops.reshape(value, (-1, groups, value.shape[-1] // groups)) for value in moments[:2])
+    anchor = ops.stop_gradient(mean[:, :, :1])
+    deviation = mean - anchor
+    correction = ops.mean(deviation, axis=-1, keepdims=True)
+    variance = ops.mean(variance + ops.square(deviation - correction), axis=-1)
+    return Moments(ops.squeeze(anchor + correction, -1), variance, moments.count)
+
+
+def repeat_channels(values, channels):
+    """A value per group to a value per channel: `(N, groups)` to `(N, channels)`."""
+    groups = values.shape[-1]
+    if groups == channels:
+        return values
+    shape = (-1, groups, channels // groups)
+    expanded = ops.broadcast_to(values[:, :, None], (ops.shape(values)[0], *shape[1:]))
+    return ops.reshape(expanded, (-1, channels))
+
+
+def softmax(logits, axis):
+    """Softmax that allows an empty axis."""
+    peak = ops.max(ops.stop_gradient(logits), axis=axis, keepdims=True, initial=-1e30)
+    weights = ops.exp(logits - peak)
+    total = ops.sum(weights, axis=axis, keepdims=True)
+    return weights / ops.where(total > 0, total, 1)
+
+
+def log_count(moments):
+    """Logarithm of each example's count of positions `(N, 1)`; None if all are the same."""
+    if moments.count is None:
+        return None
+    return ops.where(moments.count > 0, ops.log(ops.maximum(moments.count, 1)), -1e30)
+
+
+def pool_examples(moments, logits=None, synchronized=False):
+    """Moments of the batch, once for each mode.
+
+    Args:
+        moments: of each example, `(N, C)`.
+        logits: `(N, K)`, the logarithm of each example's weight in each of K modes; None is one
+            mode in which all examples weigh the same. Counts of positions come on top.
+        synchronized: pool over the replicas of a data-parallel run as well.
+
+    Returns:
+        `Moments` of shape `(K, C)`.
+    """
+    mean, variance, _ = moments
+    if logits is None:
+        logits = ops.zeros_like(mean[:, :1])
+    counts = log_count(moments)
+    if counts is not None:
+        logits = ops.where(moments.count > 0, logits + counts, -1e30)
+    weights = ops.transpose(softmax(logits, axis=0))
+    anchor = ops.stop_gradient(backends.dot(ops.mean(weights, axis=0, keepdims=True), mean))
+    deviation = mean - anchor
+    correction = backends.dot(weights, deviation)
+    # (K, N, C): differences, not squares of parts, so that modes may lie far apart.
+    spread = variance + ops.square(deviation - correction[:, None, :])
+    variance = ops.squeeze(backends.dot(weights[:, None, :], spread), 1)
+    pooled = Moments(anchor + correction, variance)
+    return pool_replicas(pooled, _log_total(logits)) if synchronized else pooled
+
+
+def _log_total(logits):
+    """Logarithm of the total weight of each mode, `(K, 1)`."""
+    peak = ops.max(ops.stop_gradient(logits), axis=0, initial=-1e30)
+    total = ops.sum(ops.exp(logits - peak), axis=0)
+    return ops.where(total > 0, ops.log(ops.where(total > 0, total, 1)) + peak, -1e30)[:, None]
+
+
+def pool_replicas(moments, log_weight):
+    """Moments `(K, C)` of all replicas' data, from each one's own and the log of its weight."""
+    weight = ops.exp(log_weight - backends.replica_max(log_weight))
+    weight = weight / backends.replica_sum(weight)
+    anchor = ops.stop_gradient(backends.replica_sum(weight * moments.mean))
+    deviation = moments.mean - anchor
+    correction = backends.replica_sum(weight * deviation)
+    spread = moments.variance + ops.square(deviation - correction)
+    return Moments(anchor + correction, backends.replica_sum(weight * spread))
+
+
+def has_positions(moments, synchronized=False):
+    """Whether there is anything in the batch that counts; True where that is known beforehand."""
+    if moments.count is not None:
+        total = ops.sum(moments.count)
+    else:
+        examples = ops.shape(moments.mean)[0]
+        if isinstance(examples, int) and not synchronized:
+            return examples > 0
+        total = ops.cast(examples, moments.mean.dtype)
+    return (backends.replica_max(total) if synchronized else total) > 0

@@ -1,0 +1,52 @@
+"""What every test run shares, on whichever backend KERAS_BACKEND names."""
+
+import os
+
+# Each worker of a parallel run gets one core. The variables are read when a backend is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for variable in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+        "NPROC",  # jaxlib's thread pools
+    ):
+        os.environ.setdefault(variable, "1")
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+
+hypothesis.settings.register_profile("developer", deadline=None)
+hypothesis.settings.register_profile(
+    "ci", deadline=None, derandomize=True, database=None, print_blob=True
+)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
+
+
+def _backend_version():
+    name = keras.backend.backend()
+    return f"{name} {__import__(name).__version__}"
+
+
+def pytest_report_header(config):
+    """Say what is under test."""
+    x64 = " with x64" if os.environ.get("JAX_ENABLE_X64") else ""
+    return f"keras {keras.__version__} on {_backend_version()}{x64}"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave the float64 tests of JAX to the run that has 64 bits switched on."""
+    if keras.backend.backend() != "jax" or os.environ.get("JAX_ENABLE_X64"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("float64")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("float64")]
+
+
+@pytest.fixture
+def rng():
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(0)
