@@ -32,7 +32,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z0-9 %$$()_-]*:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9 -]*:.*## / {printf "  %-37s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: venv
 venv: $(VENV)/.installed ## make .venv, or bring it up to date
@@ -76,6 +76,7 @@ test-once: venv ## tests of the package and across backends
 	$(PYTEST) tests/once $(PARALLEL) -m '$(SELECT)' $(ARGS)
 
 .PHONY: $(BACKENDS:%=test-%)
+test-tensorflow test-jax test-torch: ## the other tests, on one backend
 $(BACKENDS:%=test-%): test-%: venv
 	KERAS_BACKEND=$* $(PYTEST) tests --ignore=tests/once $(PARALLEL) -m '$(SELECT)' $(ARGS)
 
@@ -85,10 +86,9 @@ test-jax-x64: venv ## the float64 tests on JAX with 64 bits switched on
 		-m 'float64$(if $(SELECT), and ($(SELECT)))' $(ARGS)
 
 .PHONY: doctest $(BACKENDS:%=doctest-%)
-doctest: $(BACKENDS:%=doctest-%) ## the examples in docstrings and in the README, on each backend
+doctest: $(BACKENDS:%=doctest-%) ## the examples in docstrings, on each backend
 $(BACKENDS:%=doctest-%): doctest-%: venv
-	KERAS_BACKEND=$* $(PYTEST) README.md kerasnorm --doctest-modules --doctest-glob='*.md' \
-		--ignore=kerasnorm/core/backends $(ARGS)
+	KERAS_BACKEND=$* $(PYTEST) kerasnorm --doctest-modules --ignore=kerasnorm/core/backends $(ARGS)
 
 .PHONY: test-lowest-keras $(BACKENDS:%=test-lowest-keras-%)
 test-lowest-keras: $(BACKENDS:%=test-lowest-keras-%) ## a selection on the lowest supported Keras
@@ -97,10 +97,11 @@ $(BACKENDS:%=test-lowest-keras-%): test-lowest-keras-%: $(LOWEST_KERAS_DIR)
 		$(PYTEST) tests --ignore=tests/once $(PARALLEL) -m smoke $(ARGS)
 
 # Without dependencies: TensorFlow asks pip for a newer Keras than it needs.
-$(LOWEST_KERAS_DIR): | venv
-	rm -rf $@.part
+$(LOWEST_KERAS_DIR): $(VENV)/.base | venv
+	rm -rf $@ $@.part
 	$(PIP) install --quiet --no-deps --target $@.part keras==$(LOWEST_KERAS)
 	mv $@.part $@
+	@touch $@
 
 .PHONY: bench
 bench: venv ## time the layers on each backend (KERAS_BACKEND=... for one)

@@ -98,7 +98,7 @@ class ConsistentNorm(keras.layers.Layer):
         ]
         self._takes_mask = "mask" in inspect.signature(template.call).parameters
         self.supports_masking = True
-        if not self.trainable:
+        if kwargs.get("trainable") is False:
             self.trainable = False  # The setter tells the banks.
 
     def build(self, input_shape):
@@ -134,6 +134,7 @@ class ConsistentNorm(keras.layers.Layer):
             "norm": json.loads(self._norm),
             "branches": self.branches,
         }
+
 
 def _layer_of(norm, described):
     """An unbuilt layer from what `ConsistentNorm` takes as `norm`."""

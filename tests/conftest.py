@@ -1,8 +1,13 @@
 """What every test run shares, on whichever backend KERAS_BACKEND names."""
 
+import importlib.metadata
 import os
 
-# Each worker of a parallel run gets one core. The variables are read when a backend is imported.
+import hypothesis
+import numpy as np
+import pytest
+
+# Each worker of a parallel run gets one core. A backend reads these when it is first imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     for variable in (
         "OMP_NUM_THREADS",
@@ -13,11 +18,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     ):
         os.environ.setdefault(variable, "1")
 
-import hypothesis
-import keras
-import numpy as np
-import pytest
-
 hypothesis.settings.register_profile("developer", deadline=None)
 hypothesis.settings.register_profile(
     "ci", deadline=None, derandomize=True, database=None, print_blob=True
@@ -25,19 +25,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
-def _backend_version():
-    name = keras.backend.backend()
-    return f"{name} {__import__(name).__version__}"
-
-
 def pytest_report_header(config):
-    """Say what is under test."""
-    x64 = " with x64" if os.environ.get("JAX_ENABLE_X64") else ""
-    return f"keras {keras.__version__} on {_backend_version()}{x64}"
+    """Say what is under test, without importing it where workers will."""
+    backend = os.environ.get("KERAS_BACKEND", "Keras's own choice of backend")
+    x64 = ", x64" if os.environ.get("JAX_ENABLE_X64") else ""
+    return f"keras {importlib.metadata.version('keras')} on {backend}{x64}"
 
 
 def pytest_collection_modifyitems(config, items):
     """Leave the float64 tests of JAX to the run that has 64 bits switched on."""
+    import keras
+
     if keras.backend.backend() != "jax" or os.environ.get("JAX_ENABLE_X64"):
         return
     left_out = [item for item in items if item.get_closest_marker("float64")]

@@ -221,13 +221,14 @@ def associated_norm(name, rescaling):
 
 def mode_group_norm(example, config, weights):
     """Algorithm 3 and equation 5 of Mode Normalization, over channels and positions."""
-    # (C, K); in logarithms, as a mode that no channel chooses has a sum of gates that underflows.
+    # (C, K); in logarithms, as the sum of the gates of a mode that no channel chooses underflows:
+    # g_c / sum g = softmax of log g.
     log_gates = torch.log_softmax(
         example.mean(dim=0)[:, None] * weights["gate_kernel"] + weights["gate_bias"], dim=1
     )
     total = torch.zeros_like(example)
     for mode in range(config["modes"]):
-        share = torch.exp(log_gates[:, mode] - torch.logsumexp(log_gates[:, mode], dim=0))
+        share = torch.softmax(log_gates[:, mode], dim=0)
         mean = (share * example.mean(dim=0)).sum()
         variance = (share * ((example - mean) ** 2).mean(dim=0)).sum()
         total = total + (example - mean) / torch.sqrt(variance + config["epsilon"])
@@ -336,7 +337,7 @@ def mode_norm(examples, config, weights):
         log_weights = torch.stack(
             [log_gates(example, weights)[mode] + math.log(len(example)) for example in present]
         )
-        shares = torch.exp(log_weights - torch.logsumexp(log_weights, dim=0))
+        shares = torch.softmax(log_weights, dim=0)
         mean = sum(
             share * example.mean(dim=0) for share, example in zip(shares, present, strict=True)
         )
@@ -371,16 +372,14 @@ def weighted_mean(images, kernels):
     A stack of depthwise kernels whose strides are their sizes, and an even average of what it
     leaves over.
     """
-    channels = images.shape[-1]
-    images = images.permute(0, 3, 1, 2)
     for kernel in kernels:
-        images = torch.nn.functional.conv2d(
-            images,
-            kernel.permute(2, 0, 1)[:, None],
-            stride=kernel.shape[:2],
-            groups=channels,
+        height, width = kernel.shape[:2]
+        images = sum(
+            kernel[row, column] * images[:, row::height, column::width]
+            for row in range(height)
+            for column in range(width)
         )
-    return images.mean(dim=(2, 3))
+    return images.mean(dim=(1, 2))
 
 
 def conv_norm(examples, grid, config, weights):

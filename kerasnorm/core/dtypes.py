@@ -7,8 +7,13 @@ FLOAT16_LIMIT = 65504.0
 
 
 def statistics_dtype(*dtypes):
-    """float64 if any of the dtypes is, else float32: never less."""
-    return backend.result_type(*dtypes, "float32")
+    """float64 if any of the dtypes is, else float32: never less.
+
+    `keras.backend.result_type` would make float32 of float64 on JAX and torch, and so do the
+    operations that ask it (`keras.ops.mean`, `keras.ops.maximum`): the core keeps clear of them.
+    """
+    wide = any(backend.standardize_dtype(dtype) == "float64" for dtype in dtypes)
+    return "float64" if wide else "float32"
 
 
 def cast_to_output(y, dtype):

@@ -52,8 +52,8 @@ class GroupStandardization(Normalization):
             ) from error
 
 
-class Grouped:
-    """Gives a `GroupStandardization` the argument `groups`.
+class Grouped(GroupStandardization):
+    """A `GroupStandardization` with the argument `groups`; mixed into those that predict, too.
 
     Args:
         groups: how many; -1 is one per channel, "auto" the largest legal number up to 32.

@@ -48,7 +48,7 @@ class Normalization(keras.layers.Layer):
         parameters = {}
         for ancestor in cls.__mro__:
             if "__init__" in vars(ancestor):
-                own = inspect.signature(ancestor.__init__).parameters.values()
+                own = inspect.signature(vars(ancestor)["__init__"]).parameters.values()
                 for p in own:
                     if p.kind is not p.VAR_POSITIONAL and p.name != "self":
                         parameters.setdefault(p.name, p)
@@ -338,6 +338,8 @@ def distinct(initializer, index):
     """The initializer, cloned so that weights which share it do not get the same values."""
     if not isinstance(initializer, initializers.Initializer):
         return initializer
+    if isinstance(getattr(initializer, "seed", None), keras.random.SeedGenerator):
+        return initializer  # Draws something new each time; a clone would start over.
     config = initializer.get_config()
     if isinstance(config.get("seed"), int):
         config = {**config, "seed": config["seed"] + index}

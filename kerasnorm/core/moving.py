@@ -2,7 +2,8 @@
 
 from keras import initializers, ops
 
-from kerasnorm.core.layer import Normalization, distinct, like
+from kerasnorm.core.dtypes import statistics_dtype
+from kerasnorm.core.layer import Normalization, distinct
 from kerasnorm.core.pooling import Moments, has_positions, pool_examples
 
 
@@ -48,6 +49,8 @@ class MovingNormalization(Normalization):
                 name=name,
                 shape=self.moving_shape(channels),
                 initializer=distinct(getattr(self, f"{name}_initializer"), index),
+                # Not in float16, where the variance of large inputs would be infinite.
+                dtype=statistics_dtype(self.variable_dtype),
                 trainable=False,
                 autocast=False,
             )
@@ -95,9 +98,7 @@ class MovingNormalization(Normalization):
             "momentum": self.momentum,
             "synchronized": self.synchronized,
             "moving_mean_initializer": initializers.serialize(self.moving_mean_initializer),
-            "moving_variance_initializer": initializers.serialize(
-                self.moving_variance_initializer
-            ),
+            "moving_variance_initializer": initializers.serialize(self.moving_variance_initializer),
         }
 
 

@@ -33,7 +33,7 @@ def masked_moments(x, mask, channel_axis, dtype):
     position_axis = 3 - channel_axis
     x = ops.cast(x, dtype)
     count = ops.sum(ops.cast(mask, dtype), axis=position_axis, keepdims=True)
-    divisor = ops.maximum(count, 1)
+    divisor = ops.where(count > 0, count, 1)
 
     def average(values):
         return ops.sum(ops.where(mask, values, 0), axis=position_axis, keepdims=True) / divisor
@@ -44,15 +44,22 @@ def masked_moments(x, mask, channel_axis, dtype):
     return Moments(*(ops.squeeze(value, position_axis) for value in (mean, variance, count)))
 
 
+def mean_of(values, axis, keepdims=False):
+    """The mean along an axis, float64 staying float64."""
+    return ops.sum(values, axis=axis, keepdims=keepdims) / values.shape[axis]
+
+
 def pool_channels(moments, groups):
     """Moments of each of `groups` equal groups of channels: `(N, C)` to `(N, groups)`."""
     if groups == moments.mean.shape[-1]:
         return moments
-    mean, variance = (ops.reshape(value, (-1, groups, value.shape[-1] // groups)) for value in moments[:2])
+    mean, variance = (
+        ops.reshape(value, (-1, groups, value.shape[-1] // groups)) for value in moments[:2]
+    )
     anchor = ops.stop_gradient(mean[:, :, :1])
     deviation = mean - anchor
-    correction = ops.mean(deviation, axis=-1, keepdims=True)
-    variance = ops.mean(variance + ops.square(deviation - correction), axis=-1)
+    correction = mean_of(deviation, -1, keepdims=True)
+    variance = mean_of(variance + ops.square(deviation - correction), -1)
     return Moments(ops.squeeze(anchor + correction, -1), variance, moments.count)
 
 
@@ -78,7 +85,7 @@ def log_count(moments):
     """Logarithm of each example's count of positions `(N, 1)`; None if all are the same."""
     if moments.count is None:
         return None
-    return ops.where(moments.count > 0, ops.log(ops.maximum(moments.count, 1)), -1e30)
+    return ops.where(moments.count > 0, ops.log(ops.where(moments.count > 0, moments.count, 1)), -1e30)
 
 
 def pool_examples(moments, logits=None, synchronized=False):
@@ -100,7 +107,7 @@ def pool_examples(moments, logits=None, synchronized=False):
     if counts is not None:
         logits = ops.where(moments.count > 0, logits + counts, -1e30)
     weights = ops.transpose(softmax(logits, axis=0))
-    anchor = ops.stop_gradient(backends.dot(ops.mean(weights, axis=0, keepdims=True), mean))
+    anchor = ops.stop_gradient(backends.dot(mean_of(weights, 0, keepdims=True), mean))
     deviation = mean - anchor
     correction = backends.dot(weights, deviation)
     # (K, N, C): differences, not squares of parts, so that modes may lie far apart.

@@ -48,9 +48,7 @@ class AssociatedRescaling(Association):
             *common,
             **kwargs,
         )
-        self.key_features = self.checked_choice(
-            "key_features", key_features, ("group", "instance")
-        )
+        self.key_features = self.checked_choice("key_features", key_features, ("group", "instance"))
         self.bias_mode = self.checked_choice("bias_mode", bias_mode, tuple(_BIAS_MODES))
 
     def rescaling_weights(self):

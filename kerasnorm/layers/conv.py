@@ -12,6 +12,7 @@ from kerasnorm.core.pooling import (
     Moments,
     has_positions,
     log_count,
+    mean_of,
     pool_examples,
     pool_replicas,
 )
@@ -31,7 +32,8 @@ class _WeightedMoments(NamedTuple):
 class ConvNorm(BatchStatistics):
     """Convolutional Normalization: batch norm whose mean weighs the positions of the image.
 
-        mean = 1/N sum_n sum_ij p_ij x_nij          y = gamma*(x - mean)/sqrt(variance + epsilon) + beta
+        mean = 1/N sum_n sum_ij p_ij x_nij
+        y = gamma*(x - mean)/sqrt(variance + epsilon) + beta
 
     The weights p of a channel are non-negative with sum 1. They are those of a stack of depthwise
     kernels with stride = size, that is, the Kronecker product of the kernels; each is a softmax
@@ -110,10 +112,8 @@ class ConvNorm(BatchStatistics):
         sizes = self.kernel_sizes
         if sizes is None:
             sizes = default_kernel_sizes(*self.image)
-        for side, length, stack in zip(("height", "width"), self.image, zip(*sizes), strict=True):
-            product = 1
-            for size in stack:
-                product *= size
+        for axis, (side, length) in enumerate(zip(("height", "width"), self.image, strict=True)):
+            product = math.prod(pair[axis] for pair in sizes)
             if length % product:
                 raise self.error(
                     f"kernel_sizes={sizes} reduce the {side} by {product}, which does not divide "
@@ -199,9 +199,7 @@ class ConvNorm(BatchStatistics):
         weights = weights / ops.where(total > 0, total, 1)
 
         def average(values):
-            return ops.sum(
-                ops.where(mask, weights * values, 0), axis=position_axis, keepdims=True
-            )
+            return ops.sum(ops.where(mask, weights * values, 0), axis=position_axis, keepdims=True)
 
         anchor = ops.stop_gradient(ops.expand_dims(moments.mean, position_axis))
         mean = anchor + average(x - anchor)
@@ -251,7 +249,7 @@ class ConvNorm(BatchStatistics):
         weighted = moments_with(lambda v: ops.sum(weights * v, axis=0, keepdims=True))
         if self.weighted_variance:
             return weighted
-        plain = moments_with(lambda v: ops.mean(v, axis=0, keepdims=True))
+        plain = moments_with(lambda v: mean_of(v, 0, keepdims=True))
         return Moments(weighted.mean, plain.variance)
 
     def _positions(self, values):

@@ -7,7 +7,7 @@ from kerasnorm.core.layer import PACKAGE
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class GroupNorm(Grouped, GroupStandardization):
+class GroupNorm(Grouped):
     """Group normalization: each example by the moments of groups of its channels.
 
     `y = gamma*(x - mean_g)/sqrt(variance_g + epsilon) + beta`, with the moments of the channel's

@@ -7,6 +7,7 @@ from keras import initializers, ops
 
 from kerasnorm.core import backends
 from kerasnorm.core.layer import PACKAGE, Normalization, like
+from kerasnorm.core.pooling import mean_of
 
 # softplus of it is 1.
 _UNIT_SOFTPLUS = math.log(math.e - 1)
@@ -16,7 +17,8 @@ _UNIT_SOFTPLUS = math.log(math.e - 1)
 class LearnedStatsNorm(Normalization):
     """Normalization by a mean and a deviation that two small networks read off the channel means.
 
-        m = average(stack(channel means))          std = softplus(average(stack(channel means))) + epsilon
+        m = average(stack(channel means))
+        std = softplus(average(stack(channel means))) + epsilon
         y = gamma*(x - m)/std + beta
 
     A stack is 1-D convolutions along the channels ("same" padding, for even kernels the extra zero
@@ -83,14 +85,17 @@ class LearnedStatsNorm(Normalization):
             for index, (filters, size) in enumerate(
                 zip(self.filters, self.kernel_sizes, strict=True)
             ):
+                # The deviation starts near 1, whatever the means are.
+                unit = name == "std" and index == last
                 kernel = self.add_weight(
                     name=f"{name}_kernel_{index}",
                     shape=(size, depth, filters),
-                    initializer="glorot_uniform",
+                    initializer=initializers.RandomUniform(-0.01, 0.01)
+                    if unit
+                    else "glorot_uniform",
                     autocast=False,
                 )
-                # The deviation starts near 1.
-                start = _UNIT_SOFTPLUS if name == "std" and index == last else 0.0
+                start = _UNIT_SOFTPLUS if unit else 0.0
                 bias = self.add_weight(
                     name=f"{name}_bias_{index}",
                     shape=(filters,),
@@ -113,16 +118,19 @@ class LearnedStatsNorm(Normalization):
         return scale, (moments.mean - mean) * scale + beta
 
     def _read(self, stack, means):
-        """One number per example, `(N, 1)`."""
-        features = means[:, :, None]
+        """One number per example, `(N, 1)`; features are `(N, depth, C)`."""
+        features = means[:, None, :]
         for index, (kernel, bias) in enumerate(stack):
             size, depth, filters = kernel.shape
             kernel = ops.reshape(like(kernel, means), (size * depth, filters))
             windows = _windows(features, size)
             if index == len(stack) - 1:
                 # The last convolution and the average over channels commute.
-                return backends.dot(ops.mean(windows, axis=1), kernel) + like(bias, means)
-            features = ops.relu(backends.dot(windows, kernel) + like(bias, means))
+                return backends.dot(mean_of(windows, -1), kernel) + like(bias, means)
+            kernel = ops.broadcast_to(
+                ops.transpose(kernel), (ops.shape(means)[0], filters, size * depth)
+            )
+            features = ops.relu(backends.dot(kernel, windows) + like(bias, means)[:, None])
 
     def get_config(self):
         """The constructor's arguments."""
@@ -134,8 +142,8 @@ class LearnedStatsNorm(Normalization):
 
 
 def _windows(features, size):
-    """The neighbourhood of every channel: `(N, C, depth)` to `(N, C, size*depth)`."""
-    channels = features.shape[1]
+    """The neighbourhood of every channel: `(N, depth, C)` to `(N, size*depth, C)`."""
+    channels = features.shape[-1]
     left = (size - 1) // 2
-    padded = ops.pad(features, ((0, 0), (left, size - 1 - left), (0, 0)))
-    return ops.concatenate([padded[:, i : i + channels] for i in range(size)], axis=-1)
+    padded = ops.pad(features, ((0, 0), (0, 0), (left, size - 1 - left)))
+    return ops.concatenate([padded[:, :, i : i + channels] for i in range(size)], axis=1)

@@ -6,7 +6,7 @@ from keras import initializers, ops
 from kerasnorm.core import backends
 from kerasnorm.core.layer import PACKAGE, Normalization, distinct, like
 from kerasnorm.core.moving import MovingNormalization
-from kerasnorm.core.pooling import softmax
+from kerasnorm.core.pooling import mean_of, softmax
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -106,7 +106,7 @@ class ModeNorm(MovingNormalization):
         gate = ops.exp(log_gate)
         inverse = ops.rsqrt(modes.variance + self.epsilon)
         # Means enter as distances from their middle: large ones would cancel badly.
-        middle = ops.stop_gradient(ops.mean(modes.mean, axis=0, keepdims=True))
+        middle = ops.stop_gradient(mean_of(modes.mean, 0, keepdims=True))
         gamma, beta = self.rescaling(moments)
         slope = backends.dot(gate, inverse)
         offset = backends.dot(gate, (modes.mean - middle) * inverse)
@@ -192,8 +192,8 @@ class ModeGroupNorm(Normalization):
         distance = ops.sum(share * (mean - anchor), axis=-1, keepdims=True)
         spread = variance + ops.square(mean - anchor - distance)
         inverse = ops.rsqrt(ops.sum(share * spread, axis=-1, keepdims=True) + self.epsilon)
-        slope = ops.mean(inverse, axis=1)
-        offset = ops.mean(distance * inverse, axis=1)
+        slope = mean_of(inverse, 1)
+        offset = mean_of(distance * inverse, 1)
         gamma, beta = self.rescaling(moments)
         return gamma * slope, gamma * ((moments.mean - anchor[:, 0]) * slope - offset) + beta
 

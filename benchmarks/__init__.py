@@ -1,0 +1,1 @@
+"""Speed and memory of the layers: `python -m benchmarks --help`."""

@@ -1,0 +1,225 @@
+"""Measures the layers on the backend of this process."""
+
+import argparse
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+import kerasnorm
+from benchmarks import backends, contestants, machine, targets
+from benchmarks.contestants import BASELINES, Contestant
+from benchmarks.layers import PHASES, QUICK_ROUNDS
+from benchmarks.literal import literal_of
+from benchmarks.timing import Progress, Stopwatch, interleave
+
+SAMPLE_SECONDS, QUICK_SAMPLE_SECONDS = 0.02, 0.005
+# Transcriptions hold tens of copies of x.
+LARGEST_LITERAL_BYTES = 2**28
+# max|difference| / max|value| between a layer and its transcription, in outputs and gradients.
+TOLERANCES = {"float64": 1e-6, "float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
+
+LITERAL = "literal "
+PLAIN = {"train": ("train",), "inference": ("measured", "moving")}
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the benchmark.
+
+    Args:
+        options: as `benchmarks.layers` declares them.
+
+    Returns:
+        The run, as a result file holds it.
+
+    Raises:
+        ValueError: for options that do not fit, and where a layer and its transcription differ.
+    """
+    engine = backends.current()
+    if options.backend not in (None, engine.NAME):
+        raise ValueError(f"Keras runs on {engine.NAME} already, not on {options.backend}.")
+    device_kind, device = engine.device()
+    default_shapes = targets.SHAPES if device_kind == "cpu" else targets.GPU_SHAPES
+    chosen = contestants.select(options.layers)
+    modes = _modes(engine, options.mode)
+    phases = PHASES if options.phase == "all" else (options.phase,)
+    progress = Progress()
+    description = machine.describe(device)
+    bench = _Bench(engine, options, chosen, progress)
+    cells, kept = [], []
+    for shape in options.shapes or default_shapes:
+        if not options.no_kept:
+            kept += bench.kept(shape)
+        for mode in modes:
+            for phase in phases:
+                cells += bench.cells(shape, mode, phase)
+    progress.done()
+    return {
+        "command": "layers",
+        "backend": engine.NAME,
+        "device_kind": device_kind,
+        "dtype": options.dtype,
+        "quick": options.quick,
+        "versions": {
+            "kerasnorm": kerasnorm.__version__,
+            "keras": keras.__version__,
+            **engine.versions(),
+            "numpy": np.__version__,
+        },
+        "threads": engine.threads(),
+        "machine": description,
+        "cells": cells,
+        "kept": kept,
+    }
+
+
+def _modes(engine, wanted: str) -> tuple[str, ...]:
+    if wanted == "all":
+        return engine.MODES
+    there_are = (*engine.MODES, *engine.OTHER_MODES)
+    if wanted not in there_are:
+        raise ValueError(f"There is no mode {wanted} on {engine.NAME}: {', '.join(there_are)}.")
+    return (wanted,)
+
+
+class _Bench:
+    """Builds steps and measures them.
+
+    Args:
+        engine: a module of `benchmarks.backends`.
+        options: as `benchmarks.layers` declares them.
+        chosen: the layers.
+        progress: told what is going on.
+    """
+
+    def __init__(self, engine, options, chosen: Iterable[Contestant], progress: Progress):
+        self.engine = engine
+        self.dtype = options.dtype
+        self.chosen = tuple(chosen)
+        self.literal = not options.no_literal
+        self.rounds = options.rounds or (QUICK_ROUNDS if options.quick else targets.ROUNDS)
+        self.sample_seconds = QUICK_SAMPLE_SECONDS if options.quick else SAMPLE_SECONDS
+        self.stopwatch = Stopwatch(engine.wait, engine.WAIT_EVERY_STEP)
+        self.progress = progress
+
+    def cells(self, shape, mode, phase) -> list[dict[str, Any]]:
+        """Time one mode and phase at one shape."""
+        self.progress.stage(f"{self.engine.NAME} {mode} {phase} {shape}:")
+        x, dy = self.tensors(shape)
+        roles, steps = {}, {}
+        # In each of the backend's ways to run: the limit is the fastest of them.
+        for kind, way in itertools.product(PLAIN[phase], self.engine.MODES):
+            roles[f"plain {kind} {way}"] = "plain"
+            steps[f"plain {kind} {way}"] = self.engine.plain_step(kind, x, dy, way)
+        for contestant in (*BASELINES, *self.chosen):
+            label = contestant.label
+            self.progress(f"building {label}")
+            layer = self.layer(contestant, shape)
+            roles[label] = "layer" if contestant in self.chosen else "keras"
+            if phase == "inference":
+                steps[label] = self.engine.inference_step(layer, x, mode)
+                continue
+            steps[label] = self.engine.train_step(layer, x, dy, mode)
+            if roles[label] == "layer" and self.literal and bytes_of(x) <= LARGEST_LITERAL_BYTES:
+                literal = self.engine.train_step(literal_of(layer, shape), x, dy, mode)
+                names = ["the input", *(weight.name for weight in layer.trainable_variables)]
+                self.check(label, steps[label](), literal(), names)
+                roles[LITERAL + label] = "literal"
+                steps[LITERAL + label] = literal
+        for name, step in steps.items():
+            self.progress(f"compiling {name}")
+            self.stopwatch.run(step, 1)
+        timings = interleave(
+            steps,
+            self.stopwatch,
+            rounds=self.rounds,
+            sample_seconds=self.sample_seconds,
+            seldom={name for name, role in roles.items() if role == "literal"},
+            progress=self.progress,
+        )
+        common = {"shape": list(shape), "mode": mode, "phase": phase, "dtype": self.dtype}
+        return [
+            {"name": name, "role": roles[name], **common, **timing.summary()}
+            for name, timing in timings.items()
+        ]
+
+    def kept(self, shape) -> list[dict[str, Any]]:
+        """Weigh what Keras's layers and ours keep for the backward pass."""
+        self.progress.stage(f"{self.engine.NAME} kept for backward {shape}:")
+        x, _ = self.tensors(shape)
+        entries = []
+        for contestant in (*BASELINES, *self.chosen):
+            self.progress(contestant.label)
+            entries.append(self.kept_by(contestant, self.layer(contestant, shape), x))
+        return entries
+
+    def kept_by(self, contestant: Contestant, layer, x) -> dict[str, Any]:
+        """Weigh what one layer keeps."""
+        shape = tuple(x.shape)
+        kept = self.engine.kept(layer, x)
+        parameters = sum(math.prod(weight.shape) for weight in layer.weights)
+        itemsize = 8 if self.dtype == "float64" else 4
+        return {
+            "name": contestant.label,
+            "shape": list(shape),
+            "dtype": self.dtype,
+            "x": bytes_of(x),
+            "total": kept.total,
+            "beside_x": kept.beside_x,
+            "full_size": kept.full_size,
+            "unit": itemsize * (shape[0] * shape[-1] + parameters),
+            "limit": targets.kept_limit(contestant.label, shape, parameters, itemsize),
+        }
+
+    def tensors(self, shape):
+        """x and dy, the same in every run; channels and examples of x have different means."""
+        generator = np.random.default_rng(0)
+        x = generator.standard_normal(shape, "float32")
+        x += 0.5 * generator.standard_normal((shape[0], 1, 1, shape[-1]), "float32")
+        dy = generator.standard_normal(shape, "float32")
+        return tuple(keras.ops.convert_to_tensor(array, dtype=self.dtype) for array in (x, dy))
+
+    def layer(self, contestant: Contestant, shape):
+        """A built layer with weights of which every one matters."""
+        package = kerasnorm if contestant.package == "kerasnorm" else keras.layers
+        policy = self.dtype if self.dtype in ("float32", "float64") else f"mixed_{self.dtype}"
+        layer = getattr(package, contestant.layer)(**contestant.arguments, dtype=policy)
+        layer.build(shape)
+        generator = np.random.default_rng(1)
+        for weight in layer.weights:
+            value = 0.3 * generator.standard_normal(tuple(weight.shape))
+            if weight.name in ("gamma", "moving_variance"):
+                value = 1 + np.abs(value)
+            weight.assign(keras.ops.convert_to_tensor(value, dtype=weight.dtype))
+        return layer
+
+    def check(self, label: str, result, literal_result, names) -> None:
+        """Refuse to compare with something that computes something else."""
+        pairs = zip(
+            ("outputs", *(f"gradient of {name}" for name in names)),
+            (result[0], *result[1]),
+            (literal_result[0], *literal_result[1]),
+            strict=True,
+        )
+        for what, value, expected in pairs:
+            error = difference(value, expected)
+            if not error <= TOLERANCES[self.dtype]:
+                raise ValueError(f"{label} and its transcription differ by {error:.2g} in {what}.")
+
+
+def difference(value, expected) -> float:
+    """max|value - expected| as a part of max|expected|, or of 1 if that is less."""
+    value, expected = (
+        keras.ops.convert_to_numpy(keras.ops.cast(array, "float32")).astype("float64")
+        for array in (value, expected)
+    )
+    return float(np.abs(value - expected).max() / max(np.abs(expected).max(), 1.0))
+
+
+def bytes_of(x) -> int:
+    """The bytes of a tensor."""
+    width = {"float64": 8, "float32": 4}.get(keras.backend.standardize_dtype(x.dtype), 2)
+    return width * math.prod(x.shape)

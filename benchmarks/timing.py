@@ -1,0 +1,160 @@
+"""Interleaved rounds of steps in one process."""
+
+import dataclasses
+import gc
+import math
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Collection
+from typing import Any, TextIO
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+Step = Callable[[], Any]
+
+
+@dataclasses.dataclass
+class Timing:
+    """The samples of one step.
+
+    Attributes:
+        samples: milliseconds of a step, one number per round.
+        repeats: how many steps made a sample.
+        faults: minor page faults per step, in the median round.
+    """
+
+    repeats: int
+    samples: list[float] = dataclasses.field(default_factory=list)
+    faults_of_rounds: list[float] = dataclasses.field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """What a result file holds: the median, the minimum, half of the samples lie between."""
+        low, _, high = (
+            statistics.quantiles(self.samples, n=4, method="inclusive")
+            if len(self.samples) > 1
+            else self.samples * 3
+        )
+        return {
+            "ms": round(statistics.median(self.samples), 4),
+            "min": round(min(self.samples), 4),
+            "quartiles": [round(low, 4), round(high, 4)],
+            "rounds": len(self.samples),
+            "repeats": self.repeats,
+            "faults": round(statistics.median(self.faults_of_rounds), 1),
+        }
+
+
+class Stopwatch:
+    """Times `repeats` steps and waits for their results.
+
+    Args:
+        wait: blocks until what a step returned has been computed.
+        every_step: whether to wait after each step. Devices that work off a queue are waited for
+            once; on a CPU, steps of JAX would overlap.
+    """
+
+    def __init__(self, wait: Callable[[Any], None], every_step: bool):
+        self.wait = wait
+        self.every_step = every_step
+
+    def run(self, step: Step, repeats: int) -> float:
+        """Seconds per step."""
+        start = time.perf_counter()
+        for _ in range(repeats):
+            result = step()
+            if self.every_step:
+                self.wait(result)
+        self.wait(result)
+        return (time.perf_counter() - start) / repeats
+
+
+def page_faults() -> int:
+    """Minor page faults of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt if resource else 0
+
+
+def interleave(
+    steps: dict[str, Step],
+    stopwatch: Stopwatch,
+    *,
+    rounds: int,
+    sample_seconds: float,
+    seldom: Collection[str] = (),
+    progress: Callable[[str], None] = lambda message: None,
+) -> dict[str, Timing]:
+    """Time every step once per round, in an order that is shuffled each round.
+
+    Args:
+        steps: by name; each has run before, so that it is compiled.
+        stopwatch: how to time.
+        rounds: how many.
+        sample_seconds: a step is repeated until a sample takes about this long.
+        seldom: names of slow steps that only every third round times.
+        progress: told about each round.
+
+    Returns:
+        The timings by name.
+    """
+    timings = {}
+    for name, step in steps.items():
+        rough = min(stopwatch.run(step, 1) for _ in range(2))
+        timings[name] = Timing(max(1, math.ceil(sample_seconds / rough)))
+    shuffle = random.Random(0).shuffle
+    for number in range(rounds):
+        progress(f"round {number + 1} of {rounds}")
+        names = [name for name in steps if name not in seldom or number % 3 == 0]
+        shuffle(names)
+        gc.collect()
+        gc.disable()
+        try:
+            for name in names:
+                timing = timings[name]
+                if timing.repeats > 1:
+                    stopwatch.run(steps[name], 1)  # finds its own data in the caches again
+                before = page_faults()
+                seconds = stopwatch.run(steps[name], timing.repeats)
+                timing.faults_of_rounds.append((page_faults() - before) / timing.repeats)
+                timing.samples.append(seconds * 1e3)
+        finally:
+            gc.enable()
+    return timings
+
+
+class Progress:
+    """Tells on the error output what is going on: a line per stage; on a terminal also steps."""
+
+    def __init__(self, stream: TextIO | None = None):
+        self.stream = sys.stderr if stream is None else stream
+        self.stage_name = ""
+        self.started = time.monotonic()
+
+    def stage(self, name: str) -> None:
+        """Begin a stage."""
+        self.stage_name = name
+        if self.stream.isatty():
+            self("")
+        else:
+            self._write(f"[{self._seconds():5.0f} s] {name}\n")
+
+    def __call__(self, message: str) -> None:
+        """A step of the stage."""
+        if self.stream.isatty():
+            line = f"[{self._seconds():5.0f} s] {self.stage_name} {message}"
+            self._write(f"\r\x1b[K{line[:100]}")
+
+    def done(self) -> None:
+        """Clear the line."""
+        if self.stream.isatty():
+            self._write("\r\x1b[K")
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()
