@@ -162,3 +162,10 @@ class Association(GroupStandardization):
             "variance_activation": keras.activations.serialize(self.variance_activation),
             "association_initializer": initializers.serialize(self.association_initializer),
         }
+
+
+def activate(activation, values):
+    """An activation; `keras.ops.tanh` on JAX would compute that of float64 in float32."""
+    if activation is keras.activations.tanh and "float64" in str(values.dtype):
+        return 2 * ops.sigmoid(2 * values) - 1
+    return activation(values)

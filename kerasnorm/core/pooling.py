@@ -85,7 +85,9 @@ def log_count(moments):
     """Logarithm of each example's count of positions `(N, 1)`; None if all are the same."""
     if moments.count is None:
         return None
-    return ops.where(moments.count > 0, ops.log(ops.where(moments.count > 0, moments.count, 1)), -1e30)
+    return ops.where(
+        moments.count > 0, ops.log(ops.where(moments.count > 0, moments.count, 1)), -1e30
+    )
 
 
 def pool_examples(moments, logits=None, synchronized=False):

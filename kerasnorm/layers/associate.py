@@ -2,16 +2,16 @@
 
 import keras
 
-from kerasnorm.core.groups import Association, Grouped
+from kerasnorm.core.groups import Association, Grouped, activate
 from kerasnorm.core.layer import PACKAGE
 from kerasnorm.core.pooling import repeat_channels
 
 # How the learned bias B meets the decoded D (Table 5 of the paper): a is the activation.
 _BIAS_MODES = {
-    "after": lambda a, decoded, bias, up: up(a(decoded)) + bias,
-    "before": lambda a, decoded, bias, up: a(up(decoded) + bias),
-    "multiply": lambda a, decoded, bias, up: up(a(decoded)) * bias,
-    "none": lambda a, decoded, bias, up: up(a(decoded)),
+    "after": lambda a, decoded, bias, up: up(activate(a, decoded)) + bias,
+    "before": lambda a, decoded, bias, up: activate(a, up(decoded) + bias),
+    "multiply": lambda a, decoded, bias, up: up(activate(a, decoded)) * bias,
+    "none": lambda a, decoded, bias, up: up(activate(a, decoded)),
 }
 
 

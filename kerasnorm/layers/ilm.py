@@ -2,7 +2,7 @@
 
 import keras
 
-from kerasnorm.core.groups import Association, Grouped
+from kerasnorm.core.groups import Association, Grouped, activate
 from kerasnorm.core.layer import PACKAGE
 from kerasnorm.core.pooling import repeat_channels
 
@@ -52,8 +52,9 @@ class InstanceLevelMeta(Association):
         gamma, beta = super().rescaling(moments)
         decoded_mean, decoded_variance = self.decode(moments)
         return (
-            repeat_channels(self.variance_activation(decoded_variance), self.channels) + gamma,
-            repeat_channels(self.mean_activation(decoded_mean), self.channels) + beta,
+            repeat_channels(activate(self.variance_activation, decoded_variance), self.channels)
+            + gamma,
+            repeat_channels(activate(self.mean_activation, decoded_mean), self.channels) + beta,
         )
 
     def get_config(self):

@@ -21,10 +21,7 @@ import keras
 _TUNED = ("tensorflow", "jax", "torch")
 _name = keras.backend.backend()
 # Backends without kernels of their own (numpy, openvino) run the plain ones: right, not tuned.
-import importlib.util  # TEMP
-import os  # TEMP
-
-_kernels = importlib.import_module(f"{__name__}.{_name if _name in _TUNED and importlib.util.find_spec(f'{__name__}.{_name}') and not os.environ.get('KN_PLAIN') else 'plain'}")
+_kernels = importlib.import_module(f"{__name__}.{_name if _name in _TUNED else 'plain'}")
 _engine = importlib.import_module(f"{__name__}.engine_{_name if _name in _TUNED else 'plain'}")
 
 affine = _kernels.affine
