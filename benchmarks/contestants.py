@@ -30,6 +30,9 @@ class Contestant:
     allowance: float = 1.0
     spatial_statistics: bool = False
 
+    def __str__(self) -> str:
+        return self.label
+
 
 BATCH_BASELINE = "keras BatchNormalization"
 GROUP_BASELINE = "keras GroupNormalization(32)"

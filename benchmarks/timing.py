@@ -1,5 +1,6 @@
 """Interleaved rounds of steps in one process."""
 
+import contextlib
 import dataclasses
 import gc
 import math
@@ -7,7 +8,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TextIO
 
 try:
@@ -109,9 +110,7 @@ def interleave(
         progress(f"round {number + 1} of {rounds}")
         names = [name for name in steps if name not in seldom or number % 3 == 0]
         shuffle(names)
-        gc.collect()
-        gc.disable()
-        try:
+        with _without_garbage_collection():
             for name in names:
                 timing = timings[name]
                 if timing.repeats > 1:
@@ -120,9 +119,18 @@ def interleave(
                 seconds = stopwatch.run(steps[name], timing.repeats)
                 timing.faults_of_rounds.append((page_faults() - before) / timing.repeats)
                 timing.samples.append(seconds * 1e3)
-        finally:
-            gc.enable()
     return timings
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Collect the youngest garbage, then none: a full collection takes a second."""
+    gc.collect(0)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Progress:

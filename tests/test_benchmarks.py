@@ -103,15 +103,22 @@ def test_show_refuses_other_files(tmp_path, capsys):
     assert "no result file" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("contestant", contestants.LAYERS, ids=lambda c: c.label)
+@pytest.mark.parametrize(
+    ("contestant", "dtype"),
+    [
+        *((contestant, "float32") for contestant in contestants.LAYERS),
+        (contestants.BY_LABEL["GroupNorm(32)"], "bfloat16"),
+        (contestants.BY_LABEL["ModeNorm(2)"], "bfloat16"),
+    ],
+    ids=str,
+)
 def test_literal_transcriptions_agree_with_the_layers(contestant, dtype):
     options = argparse.Namespace(dtype=dtype, no_literal=False, rounds=1, quick=True)
     bench = measure._Bench(backends.current(), options, contestants.LAYERS, Progress())
     layer = bench.layer(contestant, SHAPE)
     transcription = literal.literal_of(layer, SHAPE)
     x, dy = bench.tensors(SHAPE)
-    mode = bench.engine.MODES[-1]
+    mode = {"tensorflow": "graph", "jax": "jit", "torch": "eager"}[BACKEND]
     names = ["the input", *(weight.name for weight in layer.trainable_variables)]
     steps = [bench.engine.train_step(each, x, dy, mode)() for each in (layer, transcription)]
     bench.check(contestant.label, *steps, names)
@@ -151,7 +158,7 @@ def test_what_is_kept_is_counted(bench):
     greedy = KeepsMore(**contestant.arguments)
     greedy.build(shape)
     entry = bench.kept_by(contestant, greedy, x)
-    assert entry["full_size"] == 2
+    assert entry["full_size"] >= 2
     assert entry["beside_x"] > entry["x"]
     assert not targets.kept_is_met(entry)
 

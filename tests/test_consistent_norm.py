@@ -28,8 +28,12 @@ KERAS_NORMS = {
     "GroupNormalization": {"groups": 2},
     "LayerNormalization": {},
 }
-# Branches that are not called have no gradients.
-pytestmark = pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
+pytestmark = [
+    # Branches that are not called have no gradients.
+    pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning"),
+    # Inside `branch` TensorFlow goes on compiling its data pipelines, which know no branch.
+    pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning"),
+]
 
 
 def built(norm=None, branches=3, **common):
@@ -140,6 +144,7 @@ def test_compiled_training_is_never_stale():
         assert moved == [index == 1] * len(moved)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_a_function_compiled_by_the_user_is_never_stale():
     layer = built()
     inputs = keras.ops.convert_to_tensor(images())

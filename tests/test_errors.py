@@ -1,5 +1,7 @@
 """Bad arguments and inputs are refused early: by whom, what was received, and what is legal."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,6 @@ from small_models import (
     NAMES,
     has_moving_statistics,
     images,
-    names_for_rank,
     new_layer,
 )
 
@@ -28,7 +29,8 @@ SHAPE = (None, *IMAGE, CHANNELS)
 
 def refuses(name, *said, error=ValueError):
     """A context in which an error must name the layer and say all of `said`, in this order."""
-    return pytest.raises(error, match=r"(?s).*".join((f"^{name} '[a-z0-9_]+': ", *said)))
+    pattern = ".*".join((rf"{name} '\w+': ", *map(re.escape, said)))
+    return pytest.raises(error, match=f"(?s){pattern}")
 
 
 def refuses_to_construct(name, argument, value, *said, error=ValueError, **others):
@@ -127,7 +129,7 @@ def test_filters_and_kernel_sizes_of_learned_stats_norm(filters, kernel_sizes):
 @pytest.mark.parametrize("argument", ["filters", "kernel_sizes"])
 @pytest.mark.parametrize("value", [4, (4, 0, 1), (4.5, 4, 1), None, "441"])
 def test_lists_of_learned_stats_norm(argument, value):
-    refuses_to_construct("LearnedStatsNorm", argument, value, "positive|at least 1")
+    refuses_to_construct("LearnedStatsNorm", argument, value, "integer")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -144,7 +146,7 @@ def test_float64_without_x64(name):
     if jax.config.jax_enable_x64:
         assert new_layer(name, dtype="float64").compute_dtype == "float64"
         return
-    with pytest.raises(ValueError, match=r"^\w+ '\w+': dtype='float64'.*jax_enable_x64"):
+    with pytest.raises(ValueError, match=r"\w+ '\w+': dtype='float64'.*jax_enable_x64"):
         new_layer(name, dtype="float64")
 
 
@@ -154,7 +156,7 @@ def test_branches(value):
         kerasnorm.ConsistentNorm(kerasnorm.BatchNorm(), value)
 
 
-@pytest.mark.parametrize("value", ["batch", 3, None, dict, keras.Model, lambda x: x])
+@pytest.mark.parametrize("value", ["batch", 3, None, dict, lambda x: x])
 def test_a_norm_that_is_no_layer(value):
     with refuses("ConsistentNorm", "norm=", "a normalization layer", error=(TypeError, ValueError)):
         kerasnorm.ConsistentNorm(value, 2)
@@ -195,7 +197,7 @@ def test_more_groups_than_channels():
 @pytest.mark.parametrize("name", NAMES)
 def test_unknown_number_of_channels(name):
     shape = (None, *IMAGE, None)
-    with refuses(name, "channel axis -1", r"None\)", "is unknown", "a fixed number of channels"):
+    with refuses(name, "channel axis -1", "None)", "is unknown", "a fixed number of channels"):
         new_layer(name).build(shape)
     with refuses(name, "channel axis -1", "is unknown"):
         new_layer(name)(keras.Input(shape[1:]))
@@ -205,9 +207,9 @@ def test_unknown_number_of_channels(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rank_1(name):
-    with refuses(name, r"\(8,\)", "rank"):
+    with refuses(name, "(8,)", "rank"):
         new_layer(name).build((8,))
-    with refuses(name, r"\(3,\)", "rank"):
+    with refuses(name, "(3,)", "rank"):
         new_layer(name)(np.ones(3, "float32"))
 
 
@@ -264,7 +266,7 @@ def test_a_build_that_failed_can_be_repeated(name):
 def test_integer_inputs(name):
     layer = new_layer(name)
     layer.build(SHAPE)
-    said = r"^\w+ '\w+': the inputs have dtype int32.*floating point"
+    said = r"\w+ '\w+': the inputs have dtype int32.*floating point"
     with pytest.raises(TypeError, match=said):
         layer(np.ones((2, *IMAGE, CHANNELS), "int32"))
     with pytest.raises(TypeError, match=said):
@@ -277,22 +279,19 @@ def test_integer_inputs(name):
 def test_another_number_of_channels(name):
     layer = new_layer(name)
     layer.build(SHAPE)
-    said = ("the inputs have 16 channels", r"4, 6, 16\)", "8 channels", "built for")
+    said = ("the inputs have 16 channels", "4, 6, 16)", "8 channels", "built for")
     with refuses(name, *said):
         layer(images(2, channels=16))
     with refuses(name, *said):
         layer(keras.Input((*IMAGE, 16)))
 
 
-@pytest.mark.parametrize("name", EVERY_NAME)
-def test_symbolic_and_eager_calls_agree_on_the_rank(name):
-    layer = new_layer(name)
+@pytest.mark.parametrize("shape", [(CHANNELS,), (4, CHANNELS), (4, 6, 2, CHANNELS)])
+def test_conv_norm_another_rank(shape):
+    layer = kerasnorm.ConvNorm()
     layer.build(SHAPE)
-    if name in names_for_rank(2):
-        assert layer(np.ones((3, CHANNELS), "float32")).shape == (3, CHANNELS)
-        return
-    for inputs in (np.ones((3, CHANNELS), "float32"), keras.Input((CHANNELS,))):
-        with refuses(name, "rank 4|height and width"):
+    for inputs in (np.ones((3, *shape), "float32"), keras.Input(shape)):
+        with refuses("ConvNorm", "rank 4"):
             layer(inputs)
 
 
@@ -300,7 +299,7 @@ def test_conv_norm_another_image_size():
     layer = kerasnorm.ConvNorm()
     layer.build(SHAPE)
     for shape in ((8, 6), (4, 3)):
-        said = (r"height and width \({}, {}\)".format(*shape), r"\(4, 6\)", "built")
+        said = (f"height and width {shape}", "(4, 6)", "built")
         with refuses("ConvNorm", *said):
             layer(images(2, image=shape))
         with refuses("ConvNorm", *said):

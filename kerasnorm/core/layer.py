@@ -127,9 +127,12 @@ class Normalization(keras.layers.Layer):
 
     def rescaling(self, moments):
         """Gamma and beta, `(1, C)` in the statistics' dtype; 1 and 0 where there is no weight."""
-        gamma = 1.0 if self.gamma is None else like(self.gamma, moments.mean)[None]
-        beta = 0.0 if self.beta is None else like(self.beta, moments.mean)[None]
-        return gamma, beta
+        dtype = moments.mean.dtype
+        constants = ops.ones((1, self.channels), dtype), ops.zeros((1, self.channels), dtype)
+        return tuple(
+            constant if weight is None else ops.cast(weight, dtype)[None]
+            for weight, constant in zip((self.gamma, self.beta), constants, strict=True)
+        )
 
     def rescaling_weights(self):
         """Which of the two there are."""

@@ -114,7 +114,7 @@ class LearnedStatsNorm(Normalization):
         mean = self._read(self.mean_stack, moments.mean)
         std = ops.softplus(self._read(self.std_stack, moments.mean)) + self.epsilon
         gamma, beta = self.rescaling(moments)
-        scale = gamma * ops.broadcast_to(1 / std, ops.shape(moments.mean))
+        scale = gamma / std
         return scale, (moments.mean - mean) * scale + beta
 
     def _read(self, stack, means):
