@@ -112,9 +112,13 @@ def pool_examples(moments, logits=None, synchronized=False):
     anchor = ops.stop_gradient(backends.dot(mean_of(weights, 0, keepdims=True), mean))
     deviation = mean - anchor
     correction = backends.dot(weights, deviation)
-    # (K, N, C): differences, not squares of parts, so that modes may lie far apart.
-    spread = variance + ops.square(deviation - correction[:, None, :])
-    variance = ops.squeeze(backends.dot(weights[:, None, :], spread), 1)
+    if weights.shape[0] == 1:
+        variance = backends.dot(weights, variance + ops.square(deviation - correction))
+    else:
+        # Products, not the (K, N, C) differences, which take as long as the layer itself when
+        # there are 16 modes; modes more than 100 deviations apart lose precision by it.
+        squares = backends.dot(weights, variance + ops.square(deviation))
+        variance = ops.relu(squares - ops.square(correction))
     pooled = Moments(anchor + correction, variance)
     return pool_replicas(pooled, _log_total(logits)) if synchronized else pooled
 
