@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from benchmarks import BenchmarkError
+
 # Full-size reads of the fastest possible inference, beside one write.
 MEASURED = 2  # moments, then the affine step
 MOVING = 1  # the affine step alone
@@ -73,12 +75,13 @@ def select(names: list[str] | None) -> tuple[Contestant, ...]:
     """The layers with these labels or class names; all for None.
 
     Raises:
-        ValueError: for a name that there is not.
+        BenchmarkError: for a name that there is not.
     """
     if names is None:
         return LAYERS
     known = {name for c in LAYERS for name in (c.label, c.layer)}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"No such layer: {', '.join(unknown)}. There are {', '.join(BY_LABEL)}.")
+        there_are = ", ".join(contestant.label for contestant in LAYERS)
+        raise BenchmarkError(f"No such layer: {', '.join(unknown)}. There are {there_are}.")
     return tuple(c for c in LAYERS if c.label in names or c.layer in names)

@@ -40,10 +40,11 @@ def kept_by_content(arrays: Iterable[np.ndarray], x: np.ndarray) -> Kept:
     """Counts arrays with equal contents once: compilers and reshapes copy what they need not."""
 
     def key(array):
-        return array.nbytes, hashlib.blake2b(np.ascontiguousarray(array).data.cast("B")).digest()
+        content = np.ascontiguousarray(array).reshape(-1).view("uint8")
+        return array.nbytes, hashlib.blake2b(content.data).digest()
 
     sizes = {}
     for array in arrays:
         if array.size:
-            sizes[key(np.atleast_1d(array))] = array.nbytes
+            sizes[key(array)] = array.nbytes
     return Kept.of(sizes, key(x), x.nbytes)

@@ -12,12 +12,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import results, tables
+from benchmarks import BenchmarkError, results, tables
 from benchmarks.targets import ROUNDS
 
 HELP = "time the layers"
 
-BACKENDS = ("tensorflow", "jax", "torch")
+# With the modes that they have.
+BACKENDS = {
+    "tensorflow": ("jit", "graph", "eager"),
+    "jax": ("jit", "eager"),
+    "torch": ("eager",),
+}
 MODES = ("jit", "graph", "eager")
 PHASES = ("train", "inference")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -105,7 +110,11 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
 def run(options: argparse.Namespace) -> int:
     """Measure, print tables, write the file."""
     if options.backend == "all":
-        return max(_in_process_of_its_own(backend) for backend in BACKENDS)
+        return max(
+            _in_process_of_its_own(backend)
+            for backend, modes in BACKENDS.items()
+            if options.mode in ("all", *modes)
+        )
     if options.backend is not None and "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = options.backend
     # Here Keras and the backend are imported.
@@ -114,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         measured = measure.measure(options)
-    except ValueError as error:
+    except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print("\n".join([*tables.machine(measured), ""]))

@@ -5,8 +5,6 @@ with the backend's own gradients: a pass over the full-size input for every stat
 mode, statistics taken from the input itself and not from one another.
 """
 
-from typing import Any
-
 import keras
 from keras import ops
 
@@ -14,25 +12,19 @@ IMAGE_AXES = (1, 2)
 BATCH_AXES = (0, 1, 2)
 
 
-def literal_of(layer: keras.layers.Layer, input_shape: tuple[int, ...]) -> keras.layers.Layer:
-    """A layer with the same arguments and weights that computes its paper's formula.
+def literal_of(layer_class: type[keras.layers.Layer]) -> type[keras.layers.Layer]:
+    """A layer with the arguments and weights of another one that computes its paper's formula.
 
     Args:
-        layer: a built layer of `kerasnorm`.
-        input_shape: what it was built for.
+        layer_class: a layer class of `kerasnorm`.
     """
-    formula = FORMULAS[type(layer).__name__]
+    formula = FORMULAS[layer_class.__name__]
 
     def call(self, inputs, training=None):
         del training
         return ops.cast(formula(self, _wide(self, inputs)), self.compute_dtype)
 
-    name = f"Literal{type(layer).__name__}"
-    subclass: Any = type(name, (type(layer),), {"call": call})
-    copy = subclass.from_config(layer.get_config())
-    copy.build(input_shape)
-    copy.set_weights(layer.get_weights())
-    return copy
+    return type(f"Literal{layer_class.__name__}", (layer_class,), {"call": call})
 
 
 def _wide(layer, x):

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 import kerasnorm
-from benchmarks import backends, contestants, machine, targets
+from benchmarks import BenchmarkError, backends, contestants, machine, targets
 from benchmarks.contestants import BASELINES, Contestant
-from benchmarks.layers import PHASES, QUICK_ROUNDS
+from benchmarks.layers import BACKENDS, PHASES, QUICK_ROUNDS
 from benchmarks.literal import literal_of
 from benchmarks.timing import Progress, Stopwatch, interleave
 
@@ -36,11 +36,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         The run, as a result file holds it.
 
     Raises:
-        ValueError: for options that do not fit, and where a layer and its transcription differ.
+        BenchmarkError: for options that do not fit, and where a layer and its transcription differ.
     """
     engine = backends.current()
     if options.backend not in (None, engine.NAME):
-        raise ValueError(f"Keras runs on {engine.NAME} already, not on {options.backend}.")
+        raise BenchmarkError(f"Keras runs on {engine.NAME} already, not on {options.backend}.")
     device_kind, device = engine.device()
     default_shapes = targets.SHAPES if device_kind == "cpu" else targets.GPU_SHAPES
     chosen = contestants.select(options.layers)
@@ -48,7 +48,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     phases = PHASES if options.phase == "all" else (options.phase,)
     progress = Progress()
     description = machine.describe(device)
-    bench = _Bench(engine, options, chosen, progress)
+    bench = Bench(engine, options, chosen, progress)
     cells, kept = [], []
     for shape in options.shapes or default_shapes:
         if not options.no_kept:
@@ -79,13 +79,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def _modes(engine, wanted: str) -> tuple[str, ...]:
     if wanted == "all":
         return engine.MODES
-    there_are = (*engine.MODES, *engine.OTHER_MODES)
+    there_are = BACKENDS[engine.NAME]
     if wanted not in there_are:
-        raise ValueError(f"There is no mode {wanted} on {engine.NAME}: {', '.join(there_are)}.")
+        raise BenchmarkError(f"There is no mode {wanted} on {engine.NAME}: {', '.join(there_are)}.")
     return (wanted,)
 
 
-class _Bench:
+class Bench:
     """Builds steps and measures them.
 
     Args:
@@ -124,7 +124,8 @@ class _Bench:
                 continue
             steps[label] = self.engine.train_step(layer, x, dy, mode)
             if roles[label] == "layer" and self.literal and bytes_of(x) <= LARGEST_LITERAL_BYTES:
-                literal = self.engine.train_step(literal_of(layer, shape), x, dy, mode)
+                literal_layer = self.layer(contestant, shape, literal=True)
+                literal = self.engine.train_step(literal_layer, x, dy, mode)
                 names = ["the input", *(weight.name for weight in layer.trainable_variables)]
                 self.check(label, steps[label](), literal(), names)
                 roles[LITERAL + label] = "literal"
@@ -182,11 +183,13 @@ class _Bench:
         dy = generator.standard_normal(shape, "float32")
         return tuple(keras.ops.convert_to_tensor(array, dtype=self.dtype) for array in (x, dy))
 
-    def layer(self, contestant: Contestant, shape):
-        """A built layer with weights of which every one matters."""
+    def layer(self, contestant: Contestant, shape, literal=False):
+        """A built layer with weights of which every one matters, the same in every run."""
         package = kerasnorm if contestant.package == "kerasnorm" else keras.layers
-        policy = self.dtype if self.dtype in ("float32", "float64") else f"mixed_{self.dtype}"
-        layer = getattr(package, contestant.layer)(**contestant.arguments, dtype=policy)
+        layer_class = getattr(package, contestant.layer)
+        if literal:
+            layer_class = literal_of(layer_class)
+        layer = layer_class(**contestant.arguments, dtype=policy(self.dtype))
         layer.build(shape)
         generator = np.random.default_rng(1)
         for weight in layer.weights:
@@ -207,7 +210,14 @@ class _Bench:
         for what, value, expected in pairs:
             error = difference(value, expected)
             if not error <= TOLERANCES[self.dtype]:
-                raise ValueError(f"{label} and its transcription differ by {error:.2g} in {what}.")
+                raise BenchmarkError(
+                    f"{label} and its transcription differ by {error:.2g} in {what}."
+                )
+
+
+def policy(dtype: str) -> str:
+    """The dtype policy of layers that are given inputs of a dtype; weights have 32 bits or more."""
+    return dtype if dtype in ("float32", "float64") else f"mixed_{dtype}"
 
 
 def difference(value, expected) -> float:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks import BenchmarkError
+
 Run = dict[str, Any]
 
 VERSION = 1
@@ -13,11 +15,11 @@ def read(path: Path) -> list[Run]:
     """The runs of a file.
 
     Raises:
-        ValueError: if it is no result file of this version.
+        BenchmarkError: if it is no result file of this version.
     """
     document = json.loads(path.read_text())
     if not isinstance(document, dict) or document.get("version") != VERSION:
-        raise ValueError(f"{path} is no result file of version {VERSION}.")
+        raise BenchmarkError(f"{path} is no result file of version {VERSION}.")
     return document["runs"]
 
 

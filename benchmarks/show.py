@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import results, tables
+from benchmarks import BenchmarkError, results, tables
 
 HELP = "print a result file as Markdown"
 MARKS = ("<!-- results -->", "<!-- end of results -->")
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
             print(text)
         else:
             options.into.write_text(_replaced(options.into, text))
-    except (OSError, ValueError) as error:
+    except (OSError, BenchmarkError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -57,6 +57,6 @@ def _replaced(path: Path, text: str) -> str:
     document = path.read_text()
     start, end = MARKS
     if document.count(start) != 1 or document.count(end) != 1:
-        raise ValueError(f"{path} needs the lines {start} and {end}, once each.")
+        raise BenchmarkError(f"{path} needs the lines {start} and {end}, once each.")
     head, _, rest = document.partition(start)
     return f"{head}{start}\n\n{text}\n\n{end}{rest.partition(end)[2]}"

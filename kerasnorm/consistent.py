@@ -8,7 +8,7 @@ import json
 import keras
 
 from kerasnorm.core import backends
-from kerasnorm.core.layer import PACKAGE
+from kerasnorm.core.layer import PACKAGE, check_dtype
 
 # The branch of `with kerasnorm.branch(k)`; threads and contexts have their own.
 _branch = contextvars.ContextVar("kerasnorm.branch", default=0)
@@ -34,9 +34,7 @@ def branch(k):
     """
     if isinstance(k, bool) or not hasattr(k, "__index__") or int(k) < 0:
         raise ValueError(f"branch: k={k!r}. Needed: an integer of at least 0.")
-    with contextlib.ExitStack() as stack:
-        if not backends.is_tracing():
-            stack.enter_context(backends.run_eagerly())
+    with contextlib.nullcontext() if backends.is_tracing() else backends.run_eagerly():
         token = _branch.set(int(k))
         try:
             yield
@@ -86,6 +84,7 @@ class ConsistentNorm(keras.layers.Layer):
             raise ValueError(
                 f"{described}: branches={branches!r}. Needed: an integer of at least 1."
             )
+        check_dtype(self)
         template = _layer_of(norm, described)
         self.branches = int(branches)
         # As text: a dictionary would be tracked, and a template layer would be saved as a part.

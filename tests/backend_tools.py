@@ -1,6 +1,7 @@
 """Running a layer, and differentiating it, on whichever backend Keras uses; numpy in, numpy out."""
 
 import dataclasses
+import inspect
 import zlib
 
 import keras
@@ -128,7 +129,7 @@ def call(layer, inputs, training=False, mask=None, dtype=None, *, quick=False):
     With `quick` the call is compiled on JAX, where meeting a new shape is faster like that.
     """
     inputs = keras.ops.convert_to_tensor(inputs, dtype=dtype)
-    arguments = call_arguments(training, mask)
+    arguments = call_arguments(layer, training, mask)
     if not quick or BACKEND != "jax":
         return keras.ops.convert_to_numpy(layer(inputs, **arguments))
     import jax
@@ -144,9 +145,10 @@ def call(layer, inputs, training=False, mask=None, dtype=None, *, quick=False):
     return keras.ops.convert_to_numpy(outputs)
 
 
-def call_arguments(training, mask):
-    """Keyword arguments of a layer's `call`; the mask only if there is one."""
-    arguments = {"training": training}
+def call_arguments(layer, training, mask):
+    """Keyword arguments of a layer's `call`, as far as it takes them; a mask if there is one."""
+    takes = inspect.signature(layer.call).parameters
+    arguments = {"training": training} if "training" in takes else {}
     if mask is not None:
         arguments["mask"] = keras.ops.convert_to_tensor(mask, dtype="bool")
     return arguments
@@ -170,7 +172,7 @@ def value_and_gradients(
         A `Result`.
     """
     inputs = keras.ops.convert_to_tensor(inputs, dtype=dtype)
-    arguments = call_arguments(training, mask)
+    arguments = call_arguments(layer, training, mask)
     run = {"tensorflow": tensorflow_gradients, "jax": jax_gradients, "torch": torch_gradients}
     before = [keras.ops.copy(variable.value) for variable in layer.non_trainable_variables]
     outputs, gradients, statistics = run[BACKEND](

@@ -2,10 +2,10 @@
 
 import keras
 import numpy as np
-from backend_tools import random_weight
-from layer_table import LAYERS, ROWS
 
 import kerasnorm
+from backend_tools import random_weight
+from layer_table import LAYERS, ROWS
 
 BACKEND = keras.backend.backend()
 NAMES = tuple(row.name for row in LAYERS)

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 import kerasnorm
-from benchmarks import backends, cli, contestants, literal, measure, results, show, tables, targets
+from benchmarks import (
+    BenchmarkError,
+    backends,
+    cli,
+    contestants,
+    literal,
+    measure,
+    results,
+    show,
+    tables,
+    targets,
+)
+from benchmarks.kept import kept_by_content
 from benchmarks.timing import Progress, Stopwatch, interleave
 
 BACKEND = keras.backend.backend()
@@ -18,10 +30,14 @@ if BACKEND not in ("tensorflow", "jax", "torch"):
     pytest.skip("no benchmarks on this backend", allow_module_level=True)
 
 
+def bench_of(dtype):
+    options = argparse.Namespace(dtype=dtype, no_literal=False, rounds=1, quick=True)
+    return measure.Bench(backends.current(), options, contestants.LAYERS, Progress())
+
+
 @pytest.fixture(scope="module")
 def bench():
-    options = argparse.Namespace(dtype="float32", no_literal=False, rounds=1, quick=True)
-    return measure._Bench(backends.current(), options, contestants.LAYERS, Progress())
+    return bench_of("float32")
 
 
 def layers_command(*arguments):
@@ -113,10 +129,9 @@ def test_show_refuses_other_files(tmp_path, capsys):
     ids=str,
 )
 def test_literal_transcriptions_agree_with_the_layers(contestant, dtype):
-    options = argparse.Namespace(dtype=dtype, no_literal=False, rounds=1, quick=True)
-    bench = measure._Bench(backends.current(), options, contestants.LAYERS, Progress())
+    bench = bench_of(dtype)
     layer = bench.layer(contestant, SHAPE)
-    transcription = literal.literal_of(layer, SHAPE)
+    transcription = bench.layer(contestant, SHAPE, literal=True)
     x, dy = bench.tensors(SHAPE)
     mode = {"tensorflow": "graph", "jax": "jit", "torch": "eager"}[BACKEND]
     names = ["the input", *(weight.name for weight in layer.trainable_variables)]
@@ -134,7 +149,7 @@ def test_literal_transcriptions_agree_with_the_layers(contestant, dtype):
 
 def test_a_layer_that_differs_from_its_transcription_is_refused(bench):
     x, _ = bench.tensors(SHAPE)
-    with pytest.raises(ValueError, match=r"differ by 0\.\d+ in gradient of gamma"):
+    with pytest.raises(BenchmarkError, match=r"differ by 0\.\d+ in gradient of gamma"):
         bench.check("Some", (x, [x, x]), (x, [x, x * 1.5]), ["the input", "gamma"])
 
 
@@ -145,22 +160,31 @@ class KeepsMore(kerasnorm.GroupNorm):
         return keras.ops.tanh(super().call(inputs, training=training))
 
 
-def test_what_is_kept_is_counted(bench):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_is_kept_is_counted(dtype):
+    bench = bench_of(dtype)
     shape = (4, 32, 32, 32)  # x is much larger than the statistics
     x, _ = bench.tensors(shape)
     contestant = contestants.BY_LABEL["GroupNorm(32)"]
     entry = bench.kept_by(contestant, bench.layer(contestant, shape), x)
-    assert entry["x"] == 4 * 4 * 32 * 32 * 32
+    assert entry["x"] == tables.ITEMSIZE[dtype] * 4 * 32 * 32 * 32
     assert entry["full_size"] == 1
     assert entry["total"] == entry["x"] + entry["beside_x"]
     assert targets.kept_is_met(entry)
 
-    greedy = KeepsMore(**contestant.arguments)
+    greedy = KeepsMore(**contestant.arguments, dtype=measure.policy(dtype))
     greedy.build(shape)
     entry = bench.kept_by(contestant, greedy, x)
     assert entry["full_size"] >= 2
     assert entry["beside_x"] > entry["x"]
     assert not targets.kept_is_met(entry)
+
+
+def test_equal_contents_count_once():
+    x = np.arange(12, dtype="float32")
+    arrays = [x, x.reshape(3, 4), np.ones(5, "float32"), np.ones(5, "float32"), np.float32(2)]
+    kept = kept_by_content(arrays, x)
+    assert (kept.total, kept.beside_x, kept.full_size, kept.largest) == (72, 24, 1, 20)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="torch's own way of hiding tensors")

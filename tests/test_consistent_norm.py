@@ -6,6 +6,8 @@ import threading
 import keras
 import numpy as np
 import pytest
+
+import kerasnorm
 from small_models import (
     BACKEND,
     CHANNELS,
@@ -19,8 +21,6 @@ from small_models import (
     small_model,
     weight_values,
 )
-
-import kerasnorm
 
 # Layers of Keras whose copies have weights of their own.
 KERAS_NORMS = {
@@ -94,8 +94,10 @@ def test_contexts_nest_and_end_with_errors():
 
 def test_every_layer_of_a_model_takes_the_branch():
     inputs = keras.Input((*IMAGE, CHANNELS))
-    layers = [kerasnorm.ConsistentNorm(norm, 2) for norm in (kerasnorm.GroupNorm(4), keras.layers.
-        BatchNormalization())]
+    layers = [
+        kerasnorm.ConsistentNorm(norm, 2)
+        for norm in (kerasnorm.GroupNorm(4), keras.layers.BatchNormalization())
+    ]
     model = keras.Model(inputs, layers[1](layers[0](inputs)))
     randomize(model)
     with kerasnorm.branch(1):
@@ -111,9 +113,7 @@ def test_training_moves_the_statistics_of_the_branch_alone(norm):
     with kerasnorm.branch(1):
         layer(images(), training=True)
     for index, bank in enumerate(layer.banks):
-        moved = any(
-            (a != b).any() for a, b in zip(weight_values(bank), before[index], strict=True)
-        )
+        moved = any((a != b).any() for a, b in zip(weight_values(bank), before[index], strict=True))
         assert moved == (index == 1)
 
 

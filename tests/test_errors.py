@@ -5,6 +5,8 @@ import re
 import keras
 import numpy as np
 import pytest
+
+import kerasnorm
 from layer_table import LAYERS
 from small_models import (
     BACKEND,
@@ -16,8 +18,6 @@ from small_models import (
     images,
     new_layer,
 )
-
-import kerasnorm
 
 GROUPED = ("GroupNorm", "ILMGroupNorm", "AssociateNorm")
 KEYED = ("ILMGroupNorm", "ILMInstanceNorm", "ILMLayerNorm")

@@ -5,6 +5,8 @@ import json
 import keras
 import numpy as np
 import pytest
+
+import kerasnorm
 from small_models import (
     BACKEND,
     CHANNELS,
@@ -22,8 +24,6 @@ from small_models import (
     takes_rank,
     weight_values,
 )
-
-import kerasnorm
 
 SIDES = (3, 4, 2)
 # Rank and axis; the last axis is what the others are compared with.

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from keras_harness import run_layer_test, run_serialization_test
-from layer_table import LAYERS, ROWS, cases, full_config
 
 import kerasnorm
+from keras_harness import run_layer_test, run_serialization_test
+from layer_table import LAYERS, ROWS, cases, full_config
 
 REGULARIZED = {"gamma_regularizer": "l2", "beta_regularizer": "l1"}
 
@@ -93,9 +93,7 @@ def test_consistent_norm(axis):
     )
 
 
-@pytest.mark.parametrize(
-    "norm", ["BatchNormalization", "GroupNormalization", "LayerNormalization"]
-)
+@pytest.mark.parametrize("norm", ["BatchNormalization", "GroupNormalization", "LayerNormalization"])
 def test_consistent_norm_of_a_layer_of_keras(norm):
     copied = getattr(keras.layers, norm)(**({"groups": 2} if norm.startswith("Group") else {}))
     run_layer_test(

@@ -6,6 +6,9 @@ import json
 import keras
 import numpy as np
 import pytest
+
+import kerasnorm
+from kerasnorm.core import backends
 from layer_table import LAYERS, cases
 from small_models import (
     CHANNELS,
@@ -21,9 +24,6 @@ from small_models import (
     small_model,
     weight_values,
 )
-
-import kerasnorm
-from kerasnorm.core import backends
 
 MOVING_NAMES = [name for name in EVERY_NAME if has_moving_statistics(name)]
 # The branches of a ConsistentNorm that a plain `fit` does not use have no gradients.
@@ -161,9 +161,7 @@ def test_a_frozen_layer_infers(name):
     assert_same(weight_values(layer), before, 0)
     layer.trainable = True
     call(layer, images(), training=True)
-    changed = any(
-        (a != b).any() for a, b in zip(weight_values(layer), before, strict=True)
-    )
+    changed = any((a != b).any() for a, b in zip(weight_values(layer), before, strict=True))
     assert changed == has_moving_statistics(name)
 
 

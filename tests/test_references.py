@@ -230,7 +230,7 @@ def test_reference_of_learned_stats_norm_is_keras_conv1d():
             convolution.build(signal.shape)
             names = (f"{statistic}_kernel_{index}", f"{statistic}_bias_{index}")
             convolution.set_weights([weights[name].astype("float32") for name in names])
-            signal = call(convolution, signal, training=None)
+            signal = call(convolution, signal)
         statistics[statistic] = float64(signal).mean(axis=(1, 2))[:, None, None, None]
     deviation = np.log1p(np.exp(statistics["std"])) + 1e-5
     expected = (inputs.numpy() - statistics["mean"]) / deviation

@@ -1,7 +1,7 @@
 """How a step is built, timed and weighed on the backend that runs: one module per backend.
 
 * ``NAME``, ``versions()``, ``threads()``, ``device()`` (its kind, ``"cpu"`` or ``"gpu"``, and name)
-* ``MODES``: those that are timed by default, and ``OTHER_MODES``
+* ``MODES``: those that are timed by default
 * ``train_step(layer, x, dy, mode)``: a function that runs a training step and returns the output
   and the gradients of x and of the trainable weights
 * ``inference_step(layer, x, mode)``: a function that returns the output
@@ -23,14 +23,16 @@ from types import ModuleType
 
 import keras
 
+from benchmarks import BenchmarkError
+
 
 def current() -> ModuleType:
     """The module of the backend that Keras runs on.
 
     Raises:
-        ValueError: if there is none.
+        BenchmarkError: if there is none.
     """
     name = keras.backend.backend()
     if name not in ("tensorflow", "jax", "torch"):
-        raise ValueError(f"No benchmarks on {name!r}. Needed: tensorflow, jax or torch.")
+        raise BenchmarkError(f"No benchmarks on {name!r}. Needed: tensorflow, jax or torch.")
     return importlib.import_module(f"{__name__}.{name}")

@@ -10,7 +10,6 @@ from benchmarks.machine import version
 
 NAME = "jax"
 MODES = ("jit", "eager")
-OTHER_MODES = ()
 # On a CPU, steps that are dispatched without waiting run at the same time.
 WAIT_EVERY_STEP = jax.default_backend() == "cpu"
 wait = jax.block_until_ready
@@ -107,9 +106,11 @@ def _near_one(x, total):
 def kept(layer, x):
     trainable, others = _state(layer)
 
-    def forward(x, trainable):
-        return _call(layer, trainable, others, x, training=True)
+    def backward_of(x, trainable):
+        def forward(x, trainable):
+            return _call(layer, trainable, others, x, training=True)
 
-    _, backward, _ = jax.vjp(forward, x, trainable, has_aux=True)
-    leaves = [leaf for leaf in jax.tree.leaves(backward) if hasattr(leaf, "nbytes")]
+        return jax.vjp(forward, x, trainable, has_aux=True)[1]
+
+    leaves = jax.tree.leaves(jax.jit(backward_of)(x, trainable))
     return kept_by_content(map(np.asarray, leaves), np.asarray(x))

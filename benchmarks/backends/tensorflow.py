@@ -7,7 +7,6 @@ from benchmarks.kept import kept_by_content
 
 NAME = "tensorflow"
 MODES = ("jit", "graph")
-OTHER_MODES = ("eager",)
 WAIT_EVERY_STEP = False
 
 

@@ -7,7 +7,6 @@ from benchmarks.kept import Kept
 
 NAME = "torch"
 MODES = ("eager",)
-OTHER_MODES = ()
 WAIT_EVERY_STEP = False
 
 

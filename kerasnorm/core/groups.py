@@ -71,10 +71,10 @@ class Grouped(GroupStandardization):
             return channels
         return self.divisor_of_channels("groups", self.groups, channels, auto=32)
 
-    def build_weights(self, channels, input_shape):
+    def check_build(self, channels, input_shape):
         """Check the number of groups."""
+        super().check_build(channels, input_shape)
         self.groups_of(channels)
-        super().build_weights(channels, input_shape)
 
     def get_config(self):
         """The constructor's arguments."""
@@ -121,6 +121,11 @@ class Association(GroupStandardization):
     def key_groups_of(self, channels):
         """The number of key groups, Nk."""
         raise NotImplementedError(f"{type(self).__name__} has no `key_groups_of`")
+
+    def check_build(self, channels, input_shape):
+        """Check the key groups."""
+        super().check_build(channels, input_shape)
+        self.key_groups_of(channels)
 
     def build_weights(self, channels, input_shape):
         """Add the auto-encoder."""

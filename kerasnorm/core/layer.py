@@ -88,12 +88,12 @@ class Normalization(keras.layers.Layer):
         self.beta = None
         self.channels = None
         self.supports_masking = True
-        for dtype in (self.compute_dtype, self.variable_dtype):
-            reason = backends.refuse_dtype(dtype)
-            if reason:
-                raise self.error(f"dtype={dtype!r} cannot be had: {reason}")
+        check_dtype(self)
 
     # What a method defines.
+
+    def check_build(self, channels, input_shape):
+        """Refuse an input shape, before there is any weight."""
 
     def build_weights(self, channels, input_shape):
         """Add the method's own weights."""
@@ -140,7 +140,10 @@ class Normalization(keras.layers.Layer):
 
     def build(self, input_shape):
         """Check the input shape and create the weights."""
-        self.channels = self.channels_of(input_shape)
+        check_dtype(self)  # Again: a policy may go by the path, which is known only now.
+        channels = self.channels_of(input_shape)
+        self.check_build(channels, tuple(input_shape))
+        self.channels = channels
         for name in self.rescaling_weights():
             weight = self.add_weight(
                 name=name,
@@ -151,7 +154,7 @@ class Normalization(keras.layers.Layer):
                 autocast=False,
             )
             setattr(self, name, weight)
-        self.build_weights(self.channels, tuple(input_shape))
+        self.build_weights(channels, tuple(input_shape))
 
     def call(self, inputs, training=None, mask=None):
         """Normalize."""
@@ -191,15 +194,20 @@ class Normalization(keras.layers.Layer):
     def spread_mask(self, mask, positions, examples):
         """A mask of a leading part of the positions to one of all, `(N, L)`."""
         mask = ops.cast(mask, "bool")
-        missing = 1 + len(positions) - len(mask.shape)
-        if missing < 0 or len(mask.shape) == 0:
+        whole = (examples, *positions)
+        missing = len(whole) - len(mask.shape)
+        differs = any(
+            isinstance(size, int) and isinstance(there, int) and size != there
+            for size, there in zip(mask.shape, whole, strict=False)
+        )
+        if missing < 0 or len(mask.shape) == 0 or differs:
+            known = tuple(size if isinstance(size, int) else None for size in whole)
             raise self.error(
                 f"the mask has shape {tuple(mask.shape)}",
-                f"the inputs' shape without the channel axis ({1 + len(positions)} axes), "
-                "or a leading part of it",
+                f"the inputs' shape without the channel axis, {known}, or a leading part of it",
             )
         mask = ops.reshape(mask, (*ops.shape(mask), *([1] * missing)))
-        mask = ops.broadcast_to(mask, (examples, *positions))
+        mask = ops.broadcast_to(mask, whole)
         return ops.reshape(mask, (examples, math.prod(positions)))
 
     def statistics_dtype_of(self, x):
@@ -330,6 +338,16 @@ class Normalization(keras.layers.Layer):
                 f"{self.described()}: {argument}={value!r} is no activation. Needed: a name in "
                 f"`keras.activations`, a function, or None for linear.{hint}"
             ) from error
+
+
+def check_dtype(layer):
+    """Refuse a dtype policy that the backend would not keep."""
+    for dtype in (layer.compute_dtype, layer.variable_dtype):
+        reason = backends.refuse_dtype(dtype)
+        if reason:
+            raise ValueError(
+                f"{type(layer).__name__} '{layer.name}': dtype={dtype!r} cannot be had: {reason}."
+            )
 
 
 def like(weight, values):

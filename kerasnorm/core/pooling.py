@@ -112,14 +112,14 @@ def pool_examples(moments, logits=None, synchronized=False):
     anchor = ops.stop_gradient(backends.dot(mean_of(weights, 0, keepdims=True), mean))
     deviation = mean - anchor
     correction = backends.dot(weights, deviation)
-    if weights.shape[0] == 1:
-        variance = backends.dot(weights, variance + ops.square(deviation - correction))
-    else:
-        # Products, not the (K, N, C) differences, which take as long as the layer itself when
-        # there are 16 modes; modes more than 100 deviations apart lose precision by it.
-        squares = backends.dot(weights, variance + ops.square(deviation))
-        variance = ops.relu(squares - ops.square(correction))
-    pooled = Moments(anchor + correction, variance)
+    # Differences of each mode, not of sums of squares: modes may lie far apart. One mode at a time,
+    # as the (K, N, C) array of them all takes longer.
+    spread = [
+        backends.dot(weights[k : k + 1], ops.square(deviation - correction[k : k + 1]))
+        for k in range(weights.shape[0])
+    ]
+    spread = backends.dot(weights, variance) + ops.concatenate(spread, axis=0)
+    pooled = Moments(anchor + correction, spread)
     return pool_replicas(pooled, _log_total(logits)) if synchronized else pooled
 
 

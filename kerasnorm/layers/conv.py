@@ -106,13 +106,12 @@ class ConvNorm(BatchStatistics):
             f"kernel_sizes={sizes!r}", "positive integers or pairs of them, such as [4, (2, 2)]"
         )
 
-    def build_weights(self, channels, input_shape):
-        """Add the kernels, then the moving statistics."""
-        self.image = self._image_of(input_shape)
-        sizes = self.kernel_sizes
-        if sizes is None:
-            sizes = default_kernel_sizes(*self.image)
-        for axis, (side, length) in enumerate(zip(("height", "width"), self.image, strict=True)):
+    def check_build(self, channels, input_shape):
+        """Check that the kernels divide the image."""
+        super().check_build(channels, input_shape)
+        image = self._image_of(input_shape)
+        sizes = self._sizes_for(image)
+        for axis, (side, length) in enumerate(zip(("height", "width"), image, strict=True)):
             product = math.prod(pair[axis] for pair in sizes)
             if length % product:
                 raise self.error(
@@ -120,7 +119,11 @@ class ConvNorm(BatchStatistics):
                     f"the {side} of {length}",
                     f"sizes whose product divides {length}, or None for {default_factors(length)}",
                 )
-        for index, (height, width) in enumerate(sizes):
+
+    def build_weights(self, channels, input_shape):
+        """Add the kernels, then the moving statistics."""
+        self.image = self._image_of(input_shape)
+        for index, (height, width) in enumerate(self._sizes_for(self.image)):
             logits = self.add_weight(
                 name=f"spatial_logits_{index}",
                 shape=(height, width, channels),
@@ -130,12 +133,19 @@ class ConvNorm(BatchStatistics):
             self.spatial_logits.append(logits)
         super().build_weights(channels, input_shape)
 
+    def _sizes_for(self, image):
+        """The stack's sizes for an image."""
+        return default_kernel_sizes(*image) if self.kernel_sizes is None else self.kernel_sizes
+
+    def _sides_of(self, shape):
+        """Height and width."""
+        if len(shape) != 4:
+            raise self.error(f"the inputs have shape {tuple(shape)}", "rank 4 (images)")
+        return tuple(size for index, size in enumerate(shape) if index not in (0, self.axis % 4))
+
     def _image_of(self, input_shape):
-        """Height and width, checked."""
-        if len(input_shape) != 4:
-            raise self.error(f"the inputs have shape {tuple(input_shape)}", "rank 4 (images)")
-        axis = self.axis % 4
-        image = tuple(size for index, size in enumerate(input_shape) if index not in (0, axis))
+        """Height and width, which must be known."""
+        image = self._sides_of(input_shape)
         if None in image:
             raise self.error(
                 f"the inputs have shape {tuple(input_shape)}",
@@ -145,9 +155,8 @@ class ConvNorm(BatchStatistics):
 
     def check_inputs(self, inputs):
         """Refuse another image size than the weights are for."""
+        image = self._sides_of(inputs.shape)
         super().check_inputs(inputs)
-        axis = self.axis % 4
-        image = tuple(s for index, s in enumerate(inputs.shape) if index not in (0, axis))
         if any(s not in (None, built) for s, built in zip(image, self.image, strict=True)):
             raise self.error(
                 f"the inputs have height and width {image}",

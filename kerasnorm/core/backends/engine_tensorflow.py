@@ -4,6 +4,8 @@ import contextlib
 
 import tensorflow as tf
 
+from kerasnorm.core.backends.switch import Switch
+
 
 def _reduce(x, operation):
     context = tf.distribute.get_replica_context()
@@ -33,14 +35,17 @@ def is_tracing():
 
 
 @contextlib.contextmanager
-def run_eagerly():
-    """A context in which `tf.function`s run as plain Python, their graphs unused."""
+def _functions_run_eagerly():
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
         yield
     finally:
         tf.config.run_functions_eagerly(before)
+
+
+# Makes contexts in which `tf.function`s run as plain Python, their graphs unused.
+run_eagerly = Switch(_functions_run_eagerly)
 
 
 def refuse_dtype(dtype):

@@ -1,8 +1,8 @@
 """PyTorch beside arithmetic."""
 
-import contextlib
-
 import torch
+
+from kerasnorm.core.backends.switch import Switch
 
 
 def _replicas():
@@ -49,11 +49,8 @@ def is_tracing():
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
-def run_eagerly():
-    """A context in which `torch.compile`d functions run as plain Python."""
-    if torch.compiler.is_compiling():
-        return contextlib.nullcontext()
-    return torch.compiler.set_stance("force_eager")
+# Makes contexts in which `torch.compile`d functions run as plain Python.
+run_eagerly = Switch(lambda: torch.compiler.set_stance("force_eager"))
 
 
 def refuse_dtype(dtype):
