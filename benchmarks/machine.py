@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,33 @@ def describe(device: str) -> dict[str, Any]:
         "load": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else [],
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+class OtherLoad:
+    """What other processes take of the CPUs, from now on."""
+
+    def __init__(self) -> None:
+        self.start = self._seconds()
+
+    def part(self) -> float | None:
+        """As a part of all CPUs, from 0 to 1; None where the system does not tell."""
+        start, end = self.start, self._seconds()
+        if start is None or end is None or end[2] <= start[2]:
+            return None
+        busy, own, wall = (after - before for before, after in zip(start, end, strict=True))
+        return round(min(max((busy - own) / (wall * (os.cpu_count() or 1)), 0.0), 1.0), 3)
+
+    @staticmethod
+    def _seconds() -> tuple[float, float, float] | None:
+        """Of all CPUs' work, of this process's, and of the clock."""
+        path = Path("/proc/stat")
+        if not path.exists():
+            return None
+        user, nice, system, _, _, interrupts, soft, stolen, *_ = map(
+            int, path.read_text().split("\n", 1)[0].split()[1:]
+        )
+        ticks = user + nice + system + interrupts + soft + stolen
+        return ticks / os.sysconf("SC_CLK_TCK"), time.process_time(), time.monotonic()
 
 
 def version(package: str) -> str:

@@ -133,6 +133,7 @@ class Bench:
         for name, step in steps.items():
             self.progress(f"compiling {name}")
             self.stopwatch.run(step, 1)
+        other_load = machine.OtherLoad()
         timings = interleave(
             steps,
             self.stopwatch,
@@ -141,7 +142,13 @@ class Bench:
             seldom={name for name, role in roles.items() if role == "literal"},
             progress=self.progress,
         )
-        common = {"shape": list(shape), "mode": mode, "phase": phase, "dtype": self.dtype}
+        common = {
+            "shape": list(shape),
+            "mode": mode,
+            "phase": phase,
+            "dtype": self.dtype,
+            "other_load": other_load.part(),
+        }
         return [
             {"name": name, "role": roles[name], **common, **timing.summary()}
             for name, timing in timings.items()

@@ -13,6 +13,8 @@ Cell = dict[str, Any]
 NOTHING = "-"
 # Where memory is handed back and fetched again in each step, that is what is timed.
 MANY_FAULTS = 100
+# Of all CPUs: what other processes may take while rounds run.
+MUCH_LOAD = 0.05
 ITEMSIZE = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -174,6 +176,11 @@ def _times(run: Cell, mode: str, phase: str, shape: tuple, cells: dict[str, Cell
     table.notes = [*_limit_notes(run, cells, shape), *_target_notes(cells, reached, modes)]
     faulty = {name: cell["faults"] for name, cell in cells.items() if cell["faults"] > MANY_FAULTS}
     faulty = {name: faults for name, faults in faulty.items() if cells[name]["role"] != "literal"}
+    other_load = max((cell["other_load"] or 0.0 for cell in cells.values()), default=0.0)
+    if other_load > MUCH_LOAD:
+        table.notes.append(
+            f"other processes took {other_load:.0%} of the CPUs meanwhile: measure again"
+        )
     if faulty:
         listed = ", ".join(f"{name} {faults:.0f}" for name, faults in faulty.items())
         table.notes.append(f"page faults per step: {listed}")

@@ -60,6 +60,27 @@ def small_model(layer, shape=(*IMAGE, CHANNELS), head=True):
     return keras.Model(inputs, keras.layers.Dense(2, name="after")(pooled))
 
 
+def model_of_all(shape=(*IMAGE, CHANNELS), names=EVERY_NAME, head=True, **common):
+    """One model with layers side by side, each with an output of its own, for what takes long.
+
+    Args:
+        shape: of the inputs, without the batch.
+        names: which layers; each is named as its class, in lower case.
+        head: whether an output is two numbers per example, or what the layer gives.
+        **common: arguments of every layer.
+    """
+    inputs = keras.Input(shape)
+    outputs = []
+    for name in names:
+        features = new_layer(name, name=name.lower(), **common)(inputs)
+        if head:
+            features = keras.layers.Activation("relu", dtype="float32")(features)
+            features = keras.layers.GlobalMaxPooling2D(dtype="float32")(features)
+            features = keras.layers.Dense(2, dtype="float32", name=f"{name}_head")(features)
+        outputs.append(features)
+    return keras.Model(inputs, outputs)
+
+
 def images(count=4, channels=CHANNELS, image=IMAGE, seed=0):
     """Images whose channels and examples differ in mean and width."""
     generator = np.random.default_rng(seed)

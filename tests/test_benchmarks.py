@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import time
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks import (
     cli,
     contestants,
     literal,
+    machine,
     measure,
     results,
     show,
@@ -234,6 +236,13 @@ def test_interleaved_rounds():
     assert summary["min"] <= summary["quartiles"][0] <= summary["ms"] <= summary["quartiles"][1]
 
 
+def test_load_of_other_processes():
+    load = machine.OtherLoad()
+    time.sleep(0.05)
+    part = load.part()
+    assert part is None or 0 <= part <= 1
+
+
 def cell(name, ms, role="layer", mode="jit", phase="train", shape=targets.SHAPES[0]):
     return {
         "name": name,
@@ -247,6 +256,7 @@ def cell(name, ms, role="layer", mode="jit", phase="train", shape=targets.SHAPES
         "quartiles": [ms, ms],
         "rounds": 9,
         "repeats": 1,
+        "other_load": 0.25,
         "faults": 500.0 if name == "ModeNorm(2)" else 0.0,
     }
 
@@ -285,6 +295,7 @@ def test_targets_and_tables():
     assert "limit (train): plain passes take 2.00 ms, 67 GB/s" in text
     assert "2 of 4 targets met" in text
     assert "page faults per step: ModeNorm(2) 500" in text
+    assert "other processes took 25% of the CPUs" in text
     row = next(line for line in text.splitlines() if line.startswith("ModeNorm(2)")).split()
     assert row[1:9] == ["8.00", "8.00", "0%", "0.80", "-", "80.0", "0.100", "25%"]
     assert "**<= 1.00 MISSED by 0.10**" in table.markdown()

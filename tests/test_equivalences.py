@@ -97,7 +97,6 @@ def test_mode_norm_of_equal_gates_is_batch_norm(modes, masked):
     assert_same(layer, other, mask=mask_if(masked), statistics=[])
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("modes", [1, 3])
 @MASKED
 def test_mode_group_norm_of_one_mode_or_equal_gates_is_layer_norm(modes, masked):
@@ -107,7 +106,6 @@ def test_mode_group_norm_of_one_mode_or_equal_gates_is_layer_norm(modes, masked)
     assert_same(layer, make_layer("LayerNorm", {}, SHAPE), mask=mask_if(masked))
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("groups", "name"), [(8, "InstanceNorm"), (-1, "InstanceNorm"), (1, "LayerNorm")]
 )
@@ -117,7 +115,6 @@ def test_group_norm_of_as_many_or_one_group(groups, name, masked):
     assert_same(layer, make_layer(name, {}, SHAPE), mask=mask_if(masked))
 
 
-@pytest.mark.smoke
 @TRAINING
 @pytest.mark.parametrize("weighted_variance", [False, True])
 @pytest.mark.parametrize("kernel_sizes", [None, ((2, 2),)])
@@ -136,7 +133,6 @@ def test_conv_norm_of_even_weights_and_a_mask_of_whole_examples_is_batch_norm():
     assert_same(layer, make_layer("BatchNorm", {}, SHAPE), mask=mask)
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("name", "plain", "groups"),
     [
@@ -154,7 +150,6 @@ def test_ilm_of_zero_decoders_is_the_plain_norm(name, plain, groups, masked):
     assert not result.weight_gradients["encoder"].any()
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("bias_mode", ["after", "before"])
 @pytest.mark.parametrize("key_features", ["group", "instance"])
 @MASKED

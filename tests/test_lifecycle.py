@@ -18,6 +18,7 @@ from small_models import (
     call,
     has_moving_statistics,
     images,
+    model_of_all,
     new_layer,
     numpy,
     randomize,
@@ -58,46 +59,47 @@ def same_prediction(model, other, inputs=None):
 
 @IDLE_BRANCHES
 @pytest.mark.parametrize("run_eagerly", [False, True], ids=["compiled", "eager"])
-@pytest.mark.parametrize("name", EVERY_NAME)
-def test_fit_evaluate_predict(name, run_eagerly):
+def test_fit_evaluate_predict(run_eagerly):
     keras.utils.set_random_seed(0)
-    layer = new_layer(name)
     # torch compiles for most of a minute: that is a test of its own.
     jit_compile = not run_eagerly and keras.backend.backend() != "torch"
-    model = compiled(small_model(layer), jit_compile, run_eagerly)
-    before = weight_values(layer)
-    history = model.fit(images(8), targets(8), batch_size=4, epochs=2, verbose=0)
+    model = compiled(model_of_all(), jit_compile, run_eagerly)
+    layers = [model.get_layer(name.lower()) for name in EVERY_NAME]
+    before = {layer.name: weight_values(layer) for layer in layers}
+    wanted = [targets(6)] * len(layers)
+    history = model.fit(images(6), wanted, batch_size=4, epochs=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
-    changed = {
-        weight.path
-        for weight, old, new in zip(layer.weights, before, weight_values(layer), strict=True)
-        if not np.array_equal(old, new)
-    }
-    moving = {weight.path for weight in layer.non_trainable_weights if "branch_" not in weight.path}
-    assert changed >= moving
-    assert changed & {weight.path for weight in layer.trainable_weights}
+    for layer in layers:
+        changed = {
+            weight.path
+            for weight, old in zip(layer.weights, before[layer.name], strict=True)
+            if not np.array_equal(old, numpy(weight.value))
+        }
+        in_use = (weight for weight in layer.weights if "branch_1" not in weight.path)
+        in_use = [weight for weight in in_use if "branch_2" not in weight.path]
+        assert changed <= {weight.path for weight in in_use}
+        assert changed >= {weight.path for weight in in_use if not weight.trainable}, layer.name
+        assert changed & {weight.path for weight in in_use if weight.trainable}, layer.name
     predictions = model.predict(images(6), batch_size=4, verbose=0)
-    assert_same(predictions, model(images(6), training=False), 1e-4)
-    loss = model.evaluate(images(6), targets(6), batch_size=4, verbose=0)
-    np.testing.assert_allclose(loss, np.mean((predictions - targets(6)) ** 2), rtol=1e-4)
+    assert_same(predictions, call(model, images(6)), 1e-4)
+    losses = model.evaluate(images(6), wanted, batch_size=4, verbose=0, return_dict=True)
+    expected = np.mean(np.square(np.stack(predictions) - targets(6)), axis=(1, 2)).sum()
+    np.testing.assert_allclose(losses["loss"], expected, rtol=1e-4)
 
 
 @IDLE_BRANCHES
-@pytest.mark.parametrize("name", EVERY_NAME)
-def test_a_compiled_step_is_an_eager_step(name):
-    models = []
+def test_a_compiled_step_is_an_eager_step():
+    after = {}
     for run_eagerly in (False, True):
-        keras.utils.set_random_seed(0)
-        model = small_model(new_layer(name))
-        randomize(model)
-        # One step of a size that shows every gradient.
+        model = randomize(model_of_all())
         jit_compile = not run_eagerly and keras.backend.backend() != "torch"
         model.compile(
             keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile, run_eagerly=run_eagerly
         )
-        model.train_on_batch(images(4), targets(4))
-        models.append(model)
-    assert_same(weight_values(models[0]), weight_values(models[1]), 1e-4)
+        model.train_on_batch(images(), [targets(4)] * len(EVERY_NAME))
+        after[run_eagerly] = {w.path: numpy(w.value) for w in model.weights}
+    for path, value in after[True].items():
+        np.testing.assert_allclose(after[False][path], value, 1e-4, 1e-4, err_msg=path)
 
 
 # Inside torch's compiler warnings are errors of its own.
@@ -114,12 +116,10 @@ def test_fit_compiled_by_torch(name):
     assert_same(model.predict(images(4), verbose=0), model(images(4), training=False), 1e-4)
 
 
-@pytest.mark.parametrize("name", MOVING_NAMES)
-def test_inference_leaves_the_statistics(name):
-    model = randomize(small_model(new_layer(name)))
+def test_inference_leaves_the_statistics():
+    model = randomize(compiled(model_of_all(names=MOVING_NAMES)))
     before = weight_values(model)
-    compiled(model)
-    model.evaluate(images(), targets(4), verbose=0)
+    model.evaluate(images(), [targets(4)] * len(MOVING_NAMES), verbose=0)
     model.predict(images(), verbose=0)
     model(images())
     model(images(), training=False)
@@ -176,16 +176,17 @@ def test_a_layer_constructed_frozen_stays_so(name):
     revived.build((None, *IMAGE, CHANNELS))
     assert not revived.trainable_variables
     before = weight_values(layer)
-    compiled(model).train_on_batch(images(), targets(4))
+    call(model, images(), training=True)
     assert_same(weight_values(layer), before, 0)
 
 
-@pytest.mark.parametrize("name", MOVING_NAMES)
-def test_a_frozen_model_freezes_the_layer(name):
-    model = randomize(small_model(new_layer(name)))
-    expected = model.predict(images(), verbose=0)
+def test_a_frozen_model_freezes_its_layers():
+    model = randomize(model_of_all())
+    expected = call(model, images())
+    before = weight_values(model)
     model.trainable = False
-    assert_same(model(images(), training=True), expected, 1e-4)
+    assert_same(call(model, images(), training=True), expected, 1e-4)
+    assert_same(weight_values(model), before, 0)
 
 
 # -----------------------------------------------------------------------------
@@ -280,9 +281,8 @@ def test_configuration_keeps_the_common_arguments(row):
     assert revived.gamma_constraint.max_value == 3
 
 
-@pytest.mark.parametrize("name", EVERY_NAME)
-def test_cloned_model(name):
-    model = randomize(small_model(new_layer(name)))
+def test_cloned_model():
+    model = randomize(model_of_all())
     clone = keras.models.clone_model(model)
     assert layer_configs(clone) == layer_configs(model)
     assert not {id(layer) for layer in clone.layers} & {id(layer) for layer in model.layers}
@@ -432,14 +432,15 @@ class Block(keras.layers.Layer):
 class Subclassed(keras.Model):
     """A model without a graph of layers."""
 
-    def __init__(self, norm, **kwargs):
+    def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.norm = norm
+        self.norms = [new_layer(name) for name in EVERY_NAME]
         self.pool = keras.layers.GlobalMaxPooling2D()
         self.dense = keras.layers.Dense(2)
 
     def call(self, inputs, training=None):
-        return self.dense(self.pool(self.norm(inputs, training=training)))
+        features = [self.pool(norm(inputs, training=training)) for norm in self.norms]
+        return self.dense(keras.ops.concatenate(features, axis=-1))
 
 
 @pytest.mark.parametrize("name", EVERY_NAME)
@@ -447,64 +448,65 @@ def test_inside_another_layer(name, tmp_path):
     model = randomize(small_model(Block(new_layer(name))))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", custom_objects={"Block": Block})
-    same_prediction(model, loaded)
+    assert_same(weight_values(loaded), weight_values(model), 0)
+    assert_same(call(loaded, images()), call(model, images()))
     before = weight_values(model.layers[2])
-    model(images(), training=True)
+    call(model, images(), training=True)
     moved = any((a != b).any() for a, b in zip(weight_values(model.layers[2]), before, strict=True))
     assert moved == has_moving_statistics(name)
 
 
 @IDLE_BRANCHES
-@pytest.mark.parametrize("name", EVERY_NAME)
-def test_sequential(name, tmp_path):
-    layer = new_layer(name)
+def test_sequential(tmp_path):
     # Built by its first batch only.
-    model = keras.Sequential([layer, keras.layers.GlobalMaxPooling2D(), keras.layers.Dense(2)])
-    compiled(model, jit_compile=False).train_on_batch(images(), targets(4))
+    model = keras.Sequential([new_layer(name) for name in EVERY_NAME])
+    model.add(keras.layers.GlobalMaxPooling2D())
+    model.add(keras.layers.Dense(2))
+    compiled(model).fit(images(), targets(4), verbose=0)
     model.save(tmp_path / "model.keras")
     same_prediction(model, keras.saving.load_model(tmp_path / "model.keras"))
 
 
 @IDLE_BRANCHES
-@pytest.mark.parametrize("name", EVERY_NAME)
-def test_subclassed_model(name, tmp_path):
-    model = compiled(Subclassed(new_layer(name)), jit_compile=False)
-    model.train_on_batch(images(), targets(4))
+def test_subclassed_model(tmp_path):
+    model = compiled(Subclassed())
+    model.fit(images(), targets(4), verbose=0)
     model.save_weights(tmp_path / "model.weights.h5")
-    other = Subclassed(new_layer(name))
-    other(images())
+    other = Subclassed()
+    other.build((None, *IMAGE, CHANNELS))
     other.load_weights(tmp_path / "model.weights.h5")
     same_prediction(model, other)
 
 
-@pytest.mark.parametrize("name", EVERY_NAME)
-def test_shared_layer(name, tmp_path):
-    layer = new_layer(name)
+def test_shared_layers(tmp_path):
+    shared = model_of_all(head=False)
     inputs = [keras.Input((*IMAGE, CHANNELS)) for _ in range(2)]
-    model = keras.Model(inputs, [layer(one) for one in inputs])
-    assert len(model.weights) == len(layer.weights)
+    layers = [new_layer(name) for name in EVERY_NAME]
+    model = keras.Model(inputs, [layer(one) for layer in layers for one in inputs])
+    assert len(model.weights) == sum(len(layer.weights) for layer in layers)
     randomize(model)
-    first, second = images(seed=1), images(seed=2)
-    outputs = model.predict([first, second], verbose=0)
-    assert_same(outputs[0], call(layer, first), 1e-4)
-    assert_same(outputs[1], call(layer, second), 1e-4)
+    shared.set_weights([weight for layer in layers for weight in layer.get_weights()])
+    batches = [images(seed=1), images(seed=2)]
+    outputs = model.predict(batches, verbose=0)
+    for index, batch in enumerate(batches):
+        assert_same(outputs[index::2], call(shared, batch), 1e-4)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert len(loaded.weights) == len(layer.weights)
-    assert_same(loaded.predict([first, second], verbose=0), outputs)
+    assert len(loaded.weights) == len(model.weights)
+    assert_same(loaded.predict(batches, verbose=0), outputs)
 
 
-@pytest.mark.parametrize("name", EVERY_NAME)
-def test_time_distributed(name):
-    layer = new_layer(name)
+def test_time_distributed():
     inputs = keras.Input((3, *IMAGE, CHANNELS))
-    model = keras.Model(inputs, keras.layers.TimeDistributed(layer)(inputs))
+    layers = [new_layer(name) for name in EVERY_NAME]
+    model = keras.Model(inputs, [keras.layers.TimeDistributed(layer)(inputs) for layer in layers])
     randomize(model)
+    alone = model_of_all(head=False)
+    alone.set_weights([weight for layer in layers for weight in layer.get_weights()])
     frames = np.stack([images(seed=seed) for seed in range(3)], axis=1)
     outputs = model.predict(frames, verbose=0)
-    assert outputs.shape == frames.shape
     for index in range(3):
-        assert_same(outputs[:, index], call(layer, frames[:, index]), 1e-4)
+        assert_same([o[:, index] for o in outputs], call(alone, frames[:, index]), 1e-4)
 
 
 @pytest.mark.parametrize("name", EVERY_NAME)

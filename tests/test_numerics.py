@@ -26,20 +26,14 @@ from layer_table import LAYERS, ROWS
 from references import reference
 
 
-def parameters(rows, smoke=()):
+def parameters(rows):
     """Each row's plainest variant."""
-    return [
-        pytest.param(
-            row, row.arguments, id=row.name, marks=[pytest.mark.smoke] * (row.name in smoke)
-        )
-        for row in rows
-    ]
+    return [pytest.param(row, row.arguments, id=row.name) for row in rows]
 
 
 EVERY = parameters(LAYERS)
-EVERY_SMOKE = parameters(LAYERS, smoke=ROWS)
 EVERY_STATE = [
-    pytest.param(row, row.arguments, training, id=f"{row.name}-{name}", marks=pytest.mark.smoke)
+    pytest.param(row, row.arguments, training, id=f"{row.name}-{name}")
     for row in LAYERS
     for training, name in ((True, "training"), (False, "inference"))
     # Statistics of one example are the same in training and inference.
@@ -48,7 +42,7 @@ EVERY_STATE = [
 BATCH = parameters([row for row in LAYERS if row.moving_statistics])
 EXAMPLE = parameters([row for row in LAYERS if row.scope == "example"])
 OF_THE_DATA = [
-    *parameters([row for row in LAYERS if row.statistics == "data"], smoke=ROWS),
+    *parameters([row for row in LAYERS if row.statistics == "data"]),
     pytest.param(ROWS["ConvNorm"], {"weighted_variance": True}, id="ConvNorm-weighted"),
     pytest.param(ROWS["ModeNorm"], {"modes": 5}, id="ModeNorm-5"),
     pytest.param(ROWS["ModeGroupNorm"], {"modes": 5}, id="ModeGroupNorm-5"),
@@ -108,6 +102,7 @@ def test_mean_far_from_zero(row, arguments, masked):
         assert np.abs(outputs - expected)[mask if masked else ...].max() <= limit
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("row", "arguments"), OF_THE_DATA)
 def test_gradients_far_from_zero_are_finite(row, arguments):
     shape = row.input_shape()
@@ -222,6 +217,7 @@ def test_single_position_of_a_single_example(row, arguments):
     )
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
 @pytest.mark.parametrize(("row", "arguments", "training"), EVERY_STATE)
 def test_batch_of_no_examples(row, arguments, training, masked):
@@ -343,6 +339,7 @@ def test_masked_example_equals_the_other_examples_alone(row, arguments, training
             assert_near(getattr(masked, kind)[key], value, 1e-5, key)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("row", "arguments", "training"), EVERY_STATE)
 def test_masked_rubbish_does_no_harm(row, arguments, training):
     shape = row.input_shape()
@@ -376,8 +373,9 @@ def rounded(values, policy):
     return float64(keras.ops.convert_to_tensor(values, dtype=dtype))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("row", "arguments"), EVERY_SMOKE)
+@pytest.mark.parametrize(("row", "arguments"), EVERY)
 def test_half_precision_has_float32_statistics_and_its_own_output_dtype(row, arguments, policy):
     """Data of mean 30: a statistic in the half precision would be off by a hundredth and more."""
     shape = row.input_shape()

@@ -192,6 +192,7 @@ def test_permuting_positions_permutes_the_output(row, choices):
     assert_near(result, outputs[:, order], 1e-3, where=permuted)
 
 
+@pytest.mark.smoke
 @each_row([row for row in LAYERS if row.scope == "example"])
 @given(choices=st.data())
 @few

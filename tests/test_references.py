@@ -27,10 +27,7 @@ MASKED_CASES = [
     or case.values[1] == next(iter(case.values[0].variants))
     or "bare" in case.values[1]
 ]
-FIRST = [
-    pytest.param(row, next(iter(row.variants)), id=row.name, marks=pytest.mark.smoke)
-    for row in LAYERS
-]
+FIRST = [pytest.param(row, next(iter(row.variants)), id=row.name) for row in LAYERS]
 
 
 def modes_of(row):
@@ -83,6 +80,7 @@ def test_every_rank(row, variant, rank):
     compare_with_reference(layer, arguments, data(shape), True, mask, gradient_floor=floor)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("row", "variant"), FIRST)
 def test_channels_first(row, variant, masked):
@@ -102,6 +100,7 @@ def test_mask_may_be_a_leading_part_of_the_shape(row, variant):
     compare_with_reference(layer, arguments, data(shape), True, mask)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("row", "variant"), FIRST)
 def test_compiled(row, variant):
     arguments = row.variants[variant]

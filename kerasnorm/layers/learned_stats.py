@@ -42,7 +42,7 @@ class LearnedStatsNorm(Normalization):
         >>> layer = kerasnorm.LearnedStatsNorm()
         >>> _ = layer(np.zeros((2, 8, 8, 96), "float32"))
         >>> layer.count_params()
-        166
+        170
 
     Reference:
         Esposito and Ganaba, 2021, "Convolutional Normalization", section 5.
