@@ -89,16 +89,17 @@ class ConsistentNorm(keras.layers.Layer):
         self.branches = int(branches)
         # As text: a dictionary would be tracked, and a template layer would be saved as a part.
         self._norm = json.dumps(keras.saving.serialize_keras_object(template))
+        config = template.get_config()
+        config["dtype"] = self.dtype_policy
+        config["trainable"] = config["trainable"] and self.trainable
         self.banks = [
-            type(template).from_config(
-                {**template.get_config(), "name": f"branch_{index}", "dtype": self.dtype_policy}
-            )
+            type(template).from_config({**config, "name": f"branch_{index}"})
             for index in range(self.branches)
         ]
-        self._takes_mask = "mask" in inspect.signature(template.call).parameters
+        parameters = inspect.signature(template.call).parameters
+        self._takes_mask = "mask" in parameters
+        self._takes_training = "training" in parameters
         self.supports_masking = True
-        if kwargs.get("trainable") is False:
-            self.trainable = False  # The setter tells the banks.
 
     def build(self, input_shape):
         """Build every bank."""
@@ -114,9 +115,10 @@ class ConsistentNorm(keras.layers.Layer):
                 f"from 0 to {self.branches - 1}, as many as the layer was made with "
                 f"(branches={self.branches})."
             )
-        # `training` reaches the bank through Keras's call context.
-        masked = {"mask": mask} if self._takes_mask and mask is not None else {}
-        return self.banks[index](inputs, **masked)
+        arguments = {"training": training} if self._takes_training else {}
+        if self._takes_mask and mask is not None:
+            arguments["mask"] = mask
+        return self.banks[index](inputs, **arguments)
 
     def compute_output_shape(self, input_shape):
         """That of the copied layer."""

@@ -1,130 +1,270 @@
-"""Leaving Keras: SavedModel, ONNX, torch.export, torch.compile, jax.export; int8 and LoRA around.
+"""Layers leave Keras: exported models predict the same. What works where: docs/export.md."""
 
-What works where stands in docs/export.md.
-"""
-
-import warnings
+import contextlib
+import io
 
 import keras
 import numpy as np
 import pytest
 
-from saved_models import LAYERS, SHAPE, small_model
+from small_models import (
+    BACKEND,
+    CHANNELS,
+    EVERY_NAME,
+    IMAGE,
+    assert_same,
+    call,
+    images,
+    model_of_all,
+    names_for_rank,
+    new_layer,
+    numpy,
+    randomize,
+    weight_values,
+)
 
-BACKEND = keras.backend.backend()
-NAMES = [*LAYERS, "ConsistentNorm"]
-on = {name: pytest.mark.skipif(name != BACKEND, reason=f"of {name}") for name in ("jax", "torch")}
+# Batch sizes that an exported model must take; 1 is what exporters like to fix.
+COUNTS = (1, 2, 5)
+DYNAMIC_NAMES = [name for name in EVERY_NAME if name != "ConvNorm"]
+
+only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="needs TensorFlow")
+only_jax = pytest.mark.skipif(BACKEND != "jax", reason="needs JAX")
+only_torch = pytest.mark.skipif(BACKEND != "torch", reason="needs torch")
+not_torch = pytest.mark.skipif(BACKEND == "torch", reason="Keras cannot: docs/export.md")
+
+# Exporters and compilers are full of warnings of their own.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def batch(size, seed=0):
-    """Inputs for `size` examples."""
-    values = np.random.default_rng(seed).normal(1.0, 2.0, (size, *SHAPE[1:]))
-    return values.astype("float32")
+@pytest.fixture(scope="module")
+def model():
+    """Every layer side by side, trained weights."""
+    return called(randomize(model_of_all(head=False)))
 
 
-def check(name, exported, model, sizes=(1, 3)):
-    """An exported function gives what the model predicts, for several batch sizes."""
-    for size in sizes:
-        inputs = batch(size)
-        expected = keras.ops.convert_to_numpy(model(inputs, training=False))
-        np.testing.assert_allclose(exported(inputs), expected, atol=1e-5, err_msg=name)
+@pytest.fixture(scope="module")
+def dynamic_model():
+    """The same for images of any size."""
+    model = model_of_all((None, None, CHANNELS), DYNAMIC_NAMES, head=False)
+    return called(randomize(model))
 
 
-@pytest.fixture
-def quiet():
-    """The exporters' own deprecations are none of ours."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def called(model):
+    """The model, after the first call, without which Keras does not export."""
+    model(images())
+    return model
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="Keras cannot export torch models to SavedModel")
-@pytest.mark.parametrize("name", NAMES)
-def test_saved_model(name, tmp_path, quiet):
+def agrees(exported, model, sides=(IMAGE,), names=EVERY_NAME):
+    """What was exported gives what the model gives, for all sizes of batches and images."""
+    for image in sides:
+        for count in COUNTS:
+            batch = images(count, image=image)
+            for name, actual, expected in zip(
+                names, exported(batch), call(model, batch), strict=True
+            ):
+                message = f"{name}, {count} images of {image}"
+                assert actual.shape == expected.shape, message
+                np.testing.assert_allclose(actual, expected, 1e-4, 1e-4, err_msg=message)
+
+
+def saved_model(path):
+    """The function that a SavedModel serves."""
     import tensorflow as tf
 
-    model = small_model(name)
-    model.export(tmp_path / "model", format="tf_saved_model", verbose=False)
-    served = tf.saved_model.load(tmp_path / "model")
-    check(name, lambda inputs: served.serve(tf.constant(inputs)).numpy(), model)
+    loaded = tf.saved_model.load(str(path))
+    return lambda batch: [np.array(output) for output in loaded.serve(batch)]
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="Keras needs jax2onnx for it, which is not pinned")
-@pytest.mark.parametrize("name", NAMES)
-def test_onnx(name, tmp_path, quiet):
+def onnx(path):
+    """The function of an ONNX file."""
     import onnxruntime
 
-    model = small_model(name)
-    model(batch(2))  # The exporter reads the inputs' signature off a call.
-    file = tmp_path / "model.onnx"
-    model.export(file, format="onnx", verbose=False)
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    source = session.get_inputs()[0].name
-    check(name, lambda inputs: session.run(None, {source: inputs})[0], model)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (entry,) = session.get_inputs()
+    return lambda batch: session.run(None, {entry.name: batch})
 
 
-@on["torch"]
-@pytest.mark.parametrize("name", NAMES)
-def test_torch_export(name, quiet):
+def torch_function(function):
+    """A function of torch tensors as one of numpy arrays."""
     import torch
 
-    model = small_model(name).eval()
-    exported = torch.export.export(
-        model, (torch.tensor(batch(3)),), dynamic_shapes=(({0: torch.export.Dim("batch")},),)
-    ).module()
-    check(name, lambda inputs: exported(torch.tensor(inputs)).detach().numpy(), model)
+    def run(batch):
+        with torch.no_grad():
+            return [numpy(output) for output in function(torch.tensor(batch))]
+
+    return run
 
 
-@on["torch"]
-@pytest.mark.parametrize("name", NAMES)
-def test_torch_compile(name, quiet):
+# -----------------------------------------------------------------------------
+# Formats
+
+
+@not_torch
+def test_tf_saved_model(model, tmp_path):
+    model.export(tmp_path / "model", format="tf_saved_model", verbose=False)
+    agrees(saved_model(tmp_path / "model"), model)
+
+
+@not_torch
+def test_tf_saved_model_of_images_of_any_size(dynamic_model, tmp_path):
+    dynamic_model.export(tmp_path / "model", format="tf_saved_model", verbose=False)
+    exported = saved_model(tmp_path / "model")
+    agrees(exported, dynamic_model, sides=[IMAGE, (7, 1)], names=DYNAMIC_NAMES)
+
+
+def test_onnx(model, tmp_path):
+    pytest.importorskip("onnxruntime")
+    if BACKEND == "jax":
+        pytest.importorskip("jax2onnx")
+    model.export(str(tmp_path / "model.onnx"), format="onnx", verbose=False)
+    agrees(onnx(tmp_path / "model.onnx"), model)
+
+
+@only_tensorflow
+def test_litert(model, tmp_path):
+    import tensorflow as tf
+
+    # Its interpreter prints its plans.
+    with contextlib.redirect_stdout(io.StringIO()):
+        model.export(str(tmp_path / "model.tflite"), format="litert", verbose=False)
+    interpreter = tf.lite.Interpreter(str(tmp_path / "model.tflite"))
+    runner = interpreter.get_signature_runner()
+    (entry,) = runner.get_input_details()
+    outputs = runner(**{entry: images()})
+    expected = call(model, images())
+    for (_, actual), wanted in zip(sorted(outputs.items()), expected, strict=True):
+        assert_same(actual, wanted, 1e-4)
+
+
+@only_torch
+def test_torch_export(model, tmp_path):
     import torch
 
-    torch._dynamo.reset()
-    model = small_model(name)
-    compiled = torch.compile(
-        lambda inputs: model(inputs, training=False), dynamic=True, backend="aot_eager"
-    )
-    check(name, lambda inputs: compiled(torch.tensor(inputs)).detach().numpy(), model, (3, 5))
+    batch = {0: torch.export.Dim("batch", min=1)}
+    path = str(tmp_path / "model.pt2")
+    model.export(path, format="torch", verbose=False, dynamic_shapes=batch)
+    agrees(torch_function(torch.export.load(path).module()), model)
 
 
-@on["jax"]
-@pytest.mark.parametrize("name", NAMES)
-def test_jax_export(name, quiet):
+@only_torch
+@pytest.mark.parametrize("name", EVERY_NAME)
+def test_torch_compile(name):
+    import torch
+
+    layer = new_layer(name)
+    layer.build((None, *IMAGE, CHANNELS))
+    randomize(layer)
+    # Dynamo does not know the context variable by which a branch is chosen.
+    fullgraph = name != "ConsistentNorm"
+    torch.compiler.reset()
+    # What Dynamo makes of it is the layer's affair; what a compiler makes of that is not.
+    function = torch.compile(lambda x: layer(x), fullgraph=fullgraph, dynamic=True, backend="eager")
+    exported = torch_function(lambda batch: [function(batch)])
+    for count in (*COUNTS, 7):
+        batch = images(count)
+        assert_same(exported(batch)[0], call(layer, batch), 1e-4)
+
+
+@only_torch
+def test_torch_compile_of_a_model(model):
+    """A whole functional model of Keras compiles in pieces only, whatever its layers are."""
+    import torch
+
+    torch.compiler.reset()
+    agrees(torch_function(torch.compile(model, dynamic=True, backend="eager")), model)
+
+
+@only_jax
+def test_jax_export(model):
     import jax
+    import jax.export
 
-    model = small_model(name)
-
-    def function(inputs):
-        return model(inputs, training=False)
-
-    (size,) = jax.export.symbolic_shape("batch")
-    shape = jax.ShapeDtypeStruct((size, *SHAPE[1:]), "float32")
-    exported = jax.export.export(jax.jit(function))(shape)
-    check(name, exported.call, model)
+    shape = jax.export.symbolic_shape(f"batch, {IMAGE[0]}, {IMAGE[1]}, {CHANNELS}")
+    function = jax.jit(lambda x: model(x, training=False))
+    exported = jax.export.export(function)(jax.ShapeDtypeStruct(shape, "float32"))
+    loaded = jax.export.deserialize(exported.serialize())
+    agrees(lambda batch: [np.array(output) for output in loaded.call(batch)], model)
 
 
-def test_int8_and_lora_leave_the_layers_as_they_are(quiet):
-    inputs = keras.Input((12,))
-    layers = [keras.layers.Dense(16), *(norm_of(name) for name in NAMES if name != "ConvNorm")]
-    outputs = inputs
-    for layer in layers:
-        outputs = layer(outputs)
-    model = keras.Model(inputs, keras.layers.Dense(3)(outputs))
-    norms = layers[1:]
-    before = [(norm.get_config(), [w.numpy() for w in norm.weights]) for norm in norms]
-    model.layers[1].enable_lora(2)
-    model.quantize("int8")
-    assert model.layers[1].quantization_mode == "int8"
-    for norm, (config, weights) in zip(norms, before, strict=True):
-        assert norm.get_config() == config
-        for weight, value in zip(norm.weights, weights, strict=True):
-            np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
-    assert np.isfinite(model.predict(np.ones((2, 12), "float32"), verbose=0)).all()
+@only_jax
+def test_jax_export_of_images_of_any_size(dynamic_model):
+    import jax
+    import jax.export
+
+    shape = jax.export.symbolic_shape(f"batch, height, width, {CHANNELS}")
+    function = jax.jit(lambda x: dynamic_model(x, training=False))
+    exported = jax.export.export(function)(jax.ShapeDtypeStruct(shape, "float32"))
+    agrees(
+        lambda batch: [np.array(output) for output in exported.call(batch)],
+        dynamic_model,
+        sides=[IMAGE, (7, 1)],
+        names=DYNAMIC_NAMES,
+    )
 
 
-def norm_of(name):
-    """A layer for 16 channels."""
-    from saved_models import make_layer
+def test_what_keras_cannot_export(tmp_path):
+    """The table of docs/export.md, with a model that has no layer of ours."""
+    dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    dense(np.ones((1, 3), "float32"))
+    refused = {
+        "tensorflow": {"torch": "requires PyTorch backend"},
+        "jax": {
+            "torch": "requires PyTorch backend",
+            "litert": "requires TensorFlow or PyTorch backend",
+        },
+        "torch": {"tf_saved_model": "mismatch between the structure|torch_xla"},
+    }
+    for format_name, message in refused[BACKEND].items():
+        with pytest.raises(Exception, match=message):
+            dense.export(tmp_path / "model", format=format_name, verbose=False)
 
-    return make_layer(name)
+
+# -----------------------------------------------------------------------------
+# Quantization and adapters of the layers around
+
+
+def quantized_neighbours():
+    """A model in which Dense layers, which can be quantized, stand around every layer of ours."""
+    inputs = keras.Input((5, CHANNELS))
+    features = inputs
+    for index, name in enumerate(names_for_rank(3)):
+        features = keras.layers.Dense(CHANNELS, name=f"dense_{index}")(features)
+        features = new_layer(name, name=name.lower())(features)
+    return randomize(keras.Model(inputs, features))
+
+
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_quantizing_a_model_leaves_the_layers(mode, tmp_path):
+    model = quantized_neighbours()
+    layers = [model.get_layer(name.lower()) for name in names_for_rank(3)]
+    batch = images(image=(5, 1))[:, :, 0]
+    before = [(layer.get_config(), weight_values(layer), call(layer, batch)) for layer in layers]
+    model.quantize(mode)
+    assert model.get_layer("dense_0").quantization_mode == mode
+    for layer, (config, weights, outputs) in zip(layers, before, strict=True):
+        assert layer.get_config() == config
+        assert layer.quantization_mode is None
+        assert_same(weight_values(layer), weights, 0)
+        assert_same(call(layer, batch), outputs, 0)
+    predictions = model.predict(batch, verbose=0)
+    assert np.isfinite(predictions).all()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(loaded.predict(batch, verbose=0), predictions, 1e-3)
+
+
+def test_adapters_of_the_neighbours_leave_the_layers():
+    model = quantized_neighbours()
+    batch = images(image=(5, 1))[:, :, 0]
+    expected = call(model, batch)
+    names = [weight.path for layer in model.layers for weight in layer.weights]
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dense):
+            layer.enable_lora(rank=2)
+        elif hasattr(layer, "enable_lora"):
+            raise AssertionError(f"{layer.name} is no layer that has adapters")
+    assert_same(call(model, batch), expected, 1e-4)
+    added = {w.path for w in model.weights} - set(names)
+    assert added
+    assert all("lora" in path for path in added)

@@ -473,7 +473,7 @@ def test_subclassed_model(tmp_path):
     model.fit(images(), targets(4), verbose=0)
     model.save_weights(tmp_path / "model.weights.h5")
     other = Subclassed()
-    other.build((None, *IMAGE, CHANNELS))
+    other(images())
     other.load_weights(tmp_path / "model.weights.h5")
     same_prediction(model, other)
 

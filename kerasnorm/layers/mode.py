@@ -6,7 +6,7 @@ from keras import initializers, ops
 from kerasnorm.core import backends
 from kerasnorm.core.layer import PACKAGE, Normalization, distinct, like
 from kerasnorm.core.moving import MovingNormalization
-from kerasnorm.core.pooling import mean_of, softmax
+from kerasnorm.core.pooling import mean_of
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -187,7 +187,7 @@ class ModeGroupNorm(Normalization):
         kernel, bias = (
             like(w, moments.mean)[None, :, None] for w in (self.gate_kernel, self.gate_bias)
         )
-        share = softmax(ops.log_softmax(mean * kernel + bias, axis=1), axis=-1)
+        share = ops.softmax(ops.log_softmax(mean * kernel + bias, axis=1), axis=-1)
         anchor = ops.stop_gradient(mean[:, :, :1])
         distance = ops.sum(share * (mean - anchor), axis=-1, keepdims=True)
         spread = variance + ops.square(mean - anchor - distance)
