@@ -115,8 +115,6 @@ def test_tf_saved_model_of_images_of_any_size(dynamic_model, tmp_path):
 
 def test_onnx(model, tmp_path):
     pytest.importorskip("onnxruntime")
-    if BACKEND == "jax":
-        pytest.importorskip("jax2onnx")
     model.export(str(tmp_path / "model.onnx"), format="onnx", verbose=False)
     agrees(onnx(tmp_path / "model.onnx"), model)
 

@@ -187,7 +187,8 @@ class ModeGroupNorm(Normalization):
         kernel, bias = (
             like(w, moments.mean)[None, :, None] for w in (self.gate_kernel, self.gate_bias)
         )
-        share = ops.softmax(ops.log_softmax(mean * kernel + bias, axis=1), axis=-1)
+        log_gate = ops.log_softmax(mean * kernel + bias, axis=1)
+        share = ops.exp(log_gate - ops.logsumexp(log_gate, axis=-1, keepdims=True))
         anchor = ops.stop_gradient(mean[:, :, :1])
         distance = ops.sum(share * (mean - anchor), axis=-1, keepdims=True)
         spread = variance + ops.square(mean - anchor - distance)
