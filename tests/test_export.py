@@ -131,8 +131,10 @@ def test_litert(model, tmp_path):
     (entry,) = runner.get_input_details()
     outputs = runner(**{entry: images()})
     expected = call(model, images())
-    for (_, actual), wanted in zip(sorted(outputs.items()), expected, strict=True):
-        assert_same(actual, wanted, 1e-4)
+    # output_0, output_1, ..., output_10, which sorted as words would come too early.
+    in_order = sorted(outputs, key=lambda name: int(name.rpartition("_")[2]))
+    for name, wanted in zip(in_order, expected, strict=True):
+        assert_same(outputs[name], wanted, 1e-4)
 
 
 @only_torch

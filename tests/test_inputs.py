@@ -342,5 +342,5 @@ def test_a_mask_needs_a_norm_that_takes_one():
     layer = kerasnorm.ConsistentNorm(keras.layers.GroupNormalization(groups=2), branches=2)
     model = keras.Sequential([keras.Input((5, CHANNELS)), keras.layers.Masking(), layer])
     vectors = images(3, image=(5, 1))[:, :, 0]
-    expected = call(layer.banks[0], vectors)
+    expected = layer.banks[0](vectors)
     assert_same(model.predict(vectors, verbose=0), expected, 1e-4)

@@ -168,7 +168,9 @@ class ConvNorm(BatchStatistics):
         weights = ops.ones((1, 1, self.channels), dtype)
         for logits in reversed(self.spatial_logits):
             height, width, channels = logits.shape
-            kernel = ops.softmax(ops.reshape(ops.cast(logits, dtype), (-1, channels)), axis=0)
+            flat = ops.reshape(ops.cast(logits, dtype), (-1, channels))
+            # Not `ops.softmax`, which warns of a kernel with one entry.
+            kernel = ops.exp(ops.log_softmax(flat, axis=0))
             kernel = ops.reshape(kernel, (1, height, 1, width, channels))
             weights = weights[:, None, :, None, :] * kernel
             weights = ops.reshape(

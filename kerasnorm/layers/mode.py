@@ -188,7 +188,8 @@ class ModeGroupNorm(Normalization):
             like(w, moments.mean)[None, :, None] for w in (self.gate_kernel, self.gate_bias)
         )
         log_gate = ops.log_softmax(mean * kernel + bias, axis=1)
-        share = ops.exp(log_gate - ops.logsumexp(log_gate, axis=-1, keepdims=True))
+        # Keras warns of a softmax over one entry, which one channel is.
+        share = ops.exp(ops.log_softmax(log_gate, axis=-1))
         anchor = ops.stop_gradient(mean[:, :, :1])
         distance = ops.sum(share * (mean - anchor), axis=-1, keepdims=True)
         spread = variance + ops.square(mean - anchor - distance)
