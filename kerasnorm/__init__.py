@@ -8,6 +8,7 @@ from kerasnorm.layers.group import GroupNorm, InstanceNorm, LayerNorm
 from kerasnorm.layers.ilm import ILMGroupNorm, ILMInstanceNorm, ILMLayerNorm
 from kerasnorm.layers.learned_stats import LearnedStatsNorm
 from kerasnorm.layers.mode import ModeGroupNorm, ModeNorm
+from kerasnorm.registry import available, get, register, spec_of
 
 AssocNorm = AssociateNorm
 
@@ -28,5 +29,9 @@ __all__ = [
     "LearnedStatsNorm",
     "ModeGroupNorm",
     "ModeNorm",
+    "available",
     "branch",
+    "get",
+    "register",
+    "spec_of",
 ]

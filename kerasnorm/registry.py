@@ -1,0 +1,234 @@
+"""Norm specs: what names a normalization layer everywhere, in plain JSON."""
+
+import difflib
+import inspect
+
+import keras
+
+from kerasnorm.layers.associate import AssociateNorm
+from kerasnorm.layers.batch import BatchNorm
+from kerasnorm.layers.conv import ConvNorm
+from kerasnorm.layers.group import GroupNorm, InstanceNorm, LayerNorm
+from kerasnorm.layers.ilm import ILMGroupNorm, ILMInstanceNorm, ILMLayerNorm
+from kerasnorm.layers.learned_stats import LearnedStatsNorm
+from kerasnorm.layers.mode import ModeGroupNorm, ModeNorm
+
+# Layer classes by their name, and names by every key that is understood.
+_classes: dict[str, type] = {}
+_names: dict[str, str] = {}
+
+# Arguments that models, surgery and the search take as "auto" where a spec does not give them.
+AUTO_ARGUMENTS = ("groups", "key_group_size")
+
+
+def register(name, layer_class, aliases=()):
+    """Give a layer class a name that `get` understands, in specs and in searches.
+
+    Args:
+        name: a word, such as `"my_norm"`. Case, `_` and `-` do not matter where it is looked up.
+        layer_class: a `keras.layers.Layer` class with `get_config`.
+        aliases: other words for it.
+
+    Example:
+        >>> import keras
+        >>> import kerasnorm
+        >>> class Halve(keras.layers.Layer):
+        ...     def call(self, inputs):
+        ...         return inputs / 2
+        >>> kerasnorm.register("halve", Halve)
+        >>> type(kerasnorm.get("Halve")).__name__
+        'Halve'
+    """
+    if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
+        raise TypeError(f"register: layer_class={layer_class!r}. Needed: a Keras layer class.")
+    for word in (name, layer_class.__name__, *aliases):
+        holder = _classes.get(_names.get(_key(word), ""))
+        if holder is not None and holder.__name__ != layer_class.__name__:
+            raise ValueError(
+                f"register: {word!r} already names {holder.__name__}. Needed: another word for "
+                f"{layer_class.__name__}."
+            )
+    _classes[name] = layer_class
+    for word in (name, layer_class.__name__, *aliases):
+        _names[_key(word)] = name
+
+
+def available():
+    """The names that `get` understands, without their aliases.
+
+    >>> import kerasnorm
+    >>> kerasnorm.available()[:4]
+    ['batch', 'group', 'instance', 'layer']
+    """
+    return list(_classes)
+
+
+def get(spec, **overrides):
+    """The layer that a norm spec names.
+
+    Args:
+        spec: a name (`"ilm_group"`), a dictionary (`{"name": "ilm_group", "groups": 16}`), a layer
+            class, a layer (whose configuration is copied, not its weights), or None: no norm, a
+            layer that passes its inputs on.
+        **overrides: constructor arguments that count more than the spec's. The layer's own name is
+            not part of a spec; it may be given here.
+
+    Example:
+        >>> import kerasnorm
+        >>> kerasnorm.get("gn", groups=8).groups
+        8
+        >>> kerasnorm.get({"name": "mode", "modes": 4}).modes
+        4
+    """
+    if spec is None:
+        return keras.layers.Identity(
+            **{key: overrides[key] for key in ("name", "dtype") if key in overrides}
+        )
+    layer_class, arguments = parse(spec)
+    return layer_class.from_config({**arguments, **overrides})
+
+
+def spec_of(layer):
+    """The spec, a dictionary of plain JSON, that `get` makes such a layer from.
+
+    It holds the arguments that differ from the defaults, and not the layer's own name.
+
+    >>> import kerasnorm
+    >>> kerasnorm.spec_of(kerasnorm.ModeNorm(modes=4, name="norm"))
+    {'name': 'mode', 'modes': 4}
+    """
+    if layer is None or type(layer) is keras.layers.Identity:
+        return None
+    name = name_of(type(layer))
+    config = layer.get_config()
+    defaults = _default_config(type(layer), config)
+    return {
+        "name": name,
+        **{
+            key: value
+            for key, value in config.items()
+            if key != "name" and (key not in defaults or defaults[key] != value)
+        },
+    }
+
+
+def name_of(layer_class):
+    """The name under which exactly this class is registered."""
+    for name, registered in _classes.items():
+        if registered is layer_class:
+            return name
+    raise ValueError(
+        f"spec_of: {layer_class.__name__} has no name. Needed: one of "
+        f"{', '.join(c.__name__ for c in _classes.values())}, or "
+        f'`kerasnorm.register("a_name", {layer_class.__name__})` beforehand.'
+    )
+
+
+def parse(spec):
+    """The class and the constructor arguments that a spec stands for (not for None)."""
+    if isinstance(spec, str):
+        return _class_named(spec), {}
+    if isinstance(spec, dict):
+        if not isinstance(spec.get("name"), str):
+            raise ValueError(
+                f"norm spec {spec!r} has no name. Needed: a dictionary such as "
+                '{"name": "group", "groups": 8}.'
+            )
+        arguments = {key: value for key, value in spec.items() if key != "name"}
+        layer_class = _class_named(spec["name"])
+        _check_arguments(layer_class, arguments)
+        return layer_class, arguments
+    if isinstance(spec, type) and issubclass(spec, keras.layers.Layer):
+        return spec, {}
+    if isinstance(spec, keras.layers.Layer):
+        arguments = {key: v for key, v in spec.get_config().items() if key != "name"}
+        return type(spec), arguments
+    raise TypeError(
+        f"norm spec {spec!r}. Needed: a name ({', '.join(available())}), a dictionary with a "
+        "name and arguments, a layer class, a layer, or None for no norm."
+    )
+
+
+def takes(layer_class, argument):
+    """Whether a layer class has a constructor argument."""
+    return argument in inspect.signature(layer_class).parameters
+
+
+def auto_arguments(spec):
+    """The group arguments that a spec leaves open, as "auto"."""
+    if spec is None:
+        return {}
+    layer_class, arguments = parse(spec)
+    return {
+        argument: "auto"
+        for argument in AUTO_ARGUMENTS
+        if layer_class.__module__.startswith("kerasnorm.")
+        and takes(layer_class, argument)
+        and argument not in arguments
+    }
+
+
+def _key(word):
+    """A word without case, `_`, `-`, blanks and a last "norm"."""
+    return "".join(ch for ch in word.lower() if ch.isalnum()).removesuffix("norm")
+
+
+def _class_named(word):
+    name = _names.get(_key(word))
+    if name is None:
+        near = difflib.get_close_matches(_key(word), _names, n=5, cutoff=0.4)
+        near = list(dict.fromkeys(_names[key] for key in near))
+        hint = f" Near it: {', '.join(near)}." if near else ""
+        raise ValueError(
+            f"norm spec {word!r} is unknown.{hint} Needed: one of {', '.join(available())}."
+        )
+    return _classes[name]
+
+
+def _check_arguments(layer_class, arguments):
+    parameters = inspect.signature(layer_class).parameters
+    common = ("name", "dtype", "trainable", "activity_regularizer")
+    for argument in arguments:
+        if argument not in parameters and argument not in common:
+            known = [key for key in parameters if key != "kwargs"]
+            near = difflib.get_close_matches(argument, known, n=3)
+            hint = f" Near it: {', '.join(near)}." if near else ""
+            raise ValueError(
+                f"norm spec: {layer_class.__name__} has no argument {argument!r}.{hint} Needed: "
+                f"some of {', '.join(known)}."
+            )
+
+
+def _default_config(layer_class, config):
+    """The configuration of a layer made with nothing but the arguments that it must have."""
+    required = {
+        key: config[key]
+        for key, parameter in inspect.signature(layer_class).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        and key in config
+    }
+    defaults = layer_class.from_config(required).get_config()
+    return {key: value for key, value in defaults.items() if key not in required}
+
+
+for _name, _class, *_aliases in (
+    ("batch", BatchNorm, "bn"),
+    ("group", GroupNorm, "gn"),
+    ("instance", InstanceNorm, "in"),
+    ("layer", LayerNorm, "ln"),
+    ("ilm_group", ILMGroupNorm, "ilm", "ilm_gn"),
+    ("ilm_instance", ILMInstanceNorm, "ilm_in"),
+    ("ilm_layer", ILMLayerNorm, "ilm_ln"),
+    ("associate", AssociateNorm, "assoc"),
+    ("mode", ModeNorm, "mn"),
+    ("mode_group", ModeGroupNorm, "mgn"),
+    ("conv", ConvNorm, "dwck"),
+    ("learned_stats", LearnedStatsNorm),
+    ("keras_batch", keras.layers.BatchNormalization),
+    ("keras_group", keras.layers.GroupNormalization),
+    ("keras_layer", keras.layers.LayerNormalization),
+    ("keras_rms", keras.layers.RMSNormalization),
+    ("keras_unit", keras.layers.UnitNormalization),
+):
+    register(_name, _class, _aliases)
