@@ -5,6 +5,7 @@ import inspect
 
 import keras
 
+from kerasnorm.core.layer import divisors
 from kerasnorm.layers.associate import AssociateNorm
 from kerasnorm.layers.batch import BatchNorm
 from kerasnorm.layers.conv import ConvNorm
@@ -154,11 +155,25 @@ def takes(layer_class, argument):
     return argument in inspect.signature(layer_class).parameters
 
 
-def auto_arguments(spec):
-    """The group arguments that a spec leaves open, as "auto"."""
+def auto_arguments(spec, channels=None):
+    """The group arguments that a spec leaves open, as "auto".
+
+    Args:
+        spec: a norm spec.
+        channels: where they are known, Keras's GroupNormalization, which has no "auto", gets the
+            number that it stands for.
+
+    >>> from kerasnorm.registry import auto_arguments
+    >>> auto_arguments({"name": "ilm_group", "groups": 8}), auto_arguments("keras_group", 48)
+    ({'key_group_size': 'auto'}, {'groups': 24})
+    """
     if spec is None:
         return {}
     layer_class, arguments = parse(spec)
+    if layer_class is keras.layers.GroupNormalization:
+        return (
+            {} if channels is None or "groups" in arguments else {"groups": auto_groups(channels)}
+        )
     return {
         argument: "auto"
         for argument in AUTO_ARGUMENTS
@@ -166,6 +181,11 @@ def auto_arguments(spec):
         and takes(layer_class, argument)
         and argument not in arguments
     }
+
+
+def auto_groups(channels, most=32):
+    """What "auto" stands for: the largest number up to 32 that divides the channels."""
+    return divisors(channels, min(most, channels))[-1]
 
 
 def _key(word):
