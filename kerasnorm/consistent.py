@@ -7,6 +7,7 @@ import json
 
 import keras
 
+from kerasnorm import registry
 from kerasnorm.core import backends
 from kerasnorm.core.layer import PACKAGE, check_dtype
 
@@ -57,8 +58,9 @@ class ConsistentNorm(keras.layers.Layer):
     kerasnorm.branch(k)` chooses.
 
     Args:
-        norm: the layer to copy: an instance (its configuration counts, not its weights), a class,
-            or a configuration as `keras.saving.serialize_keras_object` gives it.
+        norm: what to copy: a norm spec (a name, a dictionary, a class, or a layer, whose
+            configuration counts, not its weights), or a configuration as
+            `keras.saving.serialize_keras_object` gives it.
         branches: how many copies. They take this layer's dtype policy.
         **kwargs: `name`, `dtype`, `trainable`.
 
@@ -71,6 +73,8 @@ class ConsistentNorm(keras.layers.Layer):
         >>> _ = layer(np.ones((2, 8, 8, 4), "float32"))
         >>> len(layer.weights)
         6
+        >>> kerasnorm.spec_of(layer)
+        {'name': 'consistent', 'norm': {'name': 'group', 'groups': 2}, 'branches': 3}
 
     Reference:
         Zhou et al., 2019, "Towards Improving Generalization of Deep Networks via Consistent
@@ -88,7 +92,7 @@ class ConsistentNorm(keras.layers.Layer):
         template = _layer_of(norm, described)
         self.branches = int(branches)
         # As text: a dictionary would be tracked, and a template layer would be saved as a part.
-        self._norm = json.dumps(keras.saving.serialize_keras_object(template))
+        self._norm = json.dumps(_config_of(template))
         config = template.get_config()
         config["dtype"] = self.dtype_policy
         config["trainable"] = config["trainable"] and self.trainable
@@ -137,15 +141,26 @@ class ConsistentNorm(keras.layers.Layer):
         }
 
 
+def _config_of(template):
+    """A norm spec where the class has a name, else what Keras makes of the layer."""
+    if registry.has_name(type(template)):
+        return registry.spec_of(template)
+    return keras.saving.serialize_keras_object(template)
+
+
 def _layer_of(norm, described):
     """An unbuilt layer from what `ConsistentNorm` takes as `norm`."""
-    if isinstance(norm, dict):
+    if isinstance(norm, dict) and "class_name" in norm:
         norm = keras.saving.deserialize_keras_object(norm)
-    if isinstance(norm, type) and issubclass(norm, keras.layers.Layer):
-        return norm()
-    if isinstance(norm, keras.layers.Layer):
-        return type(norm).from_config(norm.get_config())
-    raise TypeError(
-        f"{described}: norm={norm!r}. Needed: a normalization layer (an instance or a class), or "
-        "the configuration of one."
-    )
+    if norm is None:
+        raise TypeError(
+            f"{described}: norm=None has no parameters to keep apart. Needed: a norm spec, such as "
+            '"batch", or a normalization layer.'
+        )
+    try:
+        return registry.get(norm)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{described}: {error}") from error
+
+
+registry.register("consistent", ConsistentNorm, aliases=("cn",))

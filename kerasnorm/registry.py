@@ -113,10 +113,15 @@ def spec_of(layer):
     }
 
 
+def has_name(layer_class):
+    """Whether exactly this class, not a base of it, is registered."""
+    return any(_same_class(layer_class, registered) for registered in _classes.values())
+
+
 def name_of(layer_class):
     """The name under which exactly this class is registered."""
     for name, registered in _classes.items():
-        if registered is layer_class:
+        if _same_class(layer_class, registered):
             return name
     raise ValueError(
         f"spec_of: {layer_class.__name__} has no name. Needed: one of "
@@ -147,6 +152,43 @@ def parse(spec):
     raise TypeError(
         f"norm spec {spec!r}. Needed: a name ({', '.join(available())}), a dictionary with a "
         "name and arguments, a layer class, a layer, or None for no norm."
+    )
+
+
+def given_arguments(spec):
+    """The class of a spec, and the arguments that it decides (not for None).
+
+    Those of a layer are the ones that differ from the defaults, and its group arguments.
+
+    >>> import kerasnorm
+    >>> from kerasnorm.registry import given_arguments
+    >>> given_arguments(kerasnorm.GroupNorm(epsilon=1e-3, name="norm"))
+    (<class 'kerasnorm.layers.group.GroupNorm'>, {'epsilon': 0.001, 'groups': 32})
+    """
+    layer_class, arguments = parse(spec)
+    if not isinstance(spec, keras.layers.Layer):
+        return layer_class, arguments
+    defaults = _default_config(layer_class, arguments)
+    return layer_class, {
+        key: value
+        for key, value in arguments.items()
+        if key in AUTO_ARGUMENTS or key not in defaults or defaults[key] != value
+    }
+
+
+def is_norm(layer):
+    """Whether a layer is a normalization layer: of a registered class, or of a subclass.
+
+    UnitNormalization, which learns nothing and often ends a network, is none here, and neither is
+    `keras.layers.Normalization`, which prepares data.
+
+    >>> import keras
+    >>> from kerasnorm.registry import is_norm
+    >>> is_norm(keras.layers.BatchNormalization()), is_norm(keras.layers.Normalization())
+    (True, False)
+    """
+    return isinstance(layer, tuple(_classes.values())) and not isinstance(
+        layer, keras.layers.UnitNormalization
     )
 
 
@@ -186,6 +228,11 @@ def auto_arguments(spec, channels=None):
 def auto_groups(channels, most=32):
     """What "auto" stands for: the largest number up to 32 that divides the channels."""
     return divisors(channels, min(most, channels))[-1]
+
+
+def _same_class(one, other):
+    """Whether two classes are one, defined twice at most (a notebook's cell run again)."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def _key(word):
