@@ -9,6 +9,7 @@ from kerasnorm.layers.ilm import ILMGroupNorm, ILMInstanceNorm, ILMLayerNorm
 from kerasnorm.layers.learned_stats import LearnedStatsNorm
 from kerasnorm.layers.mode import ModeGroupNorm, ModeNorm
 from kerasnorm.registry import available, get, register, spec_of
+from kerasnorm.surgery import replace_norms, report_of
 
 AssocNorm = AssociateNorm
 
@@ -33,5 +34,7 @@ __all__ = [
     "branch",
     "get",
     "register",
+    "replace_norms",
+    "report_of",
     "spec_of",
 ]
