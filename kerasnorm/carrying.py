@@ -16,7 +16,14 @@ from kerasnorm.layers.conv import ConvNorm
 from kerasnorm.layers.ilm import InstanceLevelMeta
 from kerasnorm.layers.learned_stats import LearnedStatsNorm
 from kerasnorm.layers.mode import ModeGroupNorm, ModeNorm
-from kerasnorm.registry import AUTO_ARGUMENTS, auto_arguments, auto_groups, get, given_arguments
+from kerasnorm.registry import (
+    AUTO_ARGUMENTS,
+    auto_arguments,
+    auto_groups,
+    get,
+    given_arguments,
+    make,
+)
 
 # What every swap keeps, since the layer would not fit its place otherwise.
 PLACE = ("name", "dtype", "axis")
@@ -104,11 +111,11 @@ def successor(old, spec, shape, carry=True, preserve=False):
         **{key: outer.get_config()[key] for key in ("name", "trainable") if outer is not old},
         **given,
     }
-    layer = layer_class.from_config(arguments)
+    layer = make(layer_class, arguments)
     if preserve and issubclass(layer_class, Normalization):
         wanted = [key for key in _needed_weights(layer, old, shape) if key not in given]
         if wanted:
-            layer = layer_class.from_config({**arguments, **dict.fromkeys(wanted, True)})
+            layer = make(layer_class, {**arguments, **dict.fromkeys(wanted, True)})
     return layer
 
 

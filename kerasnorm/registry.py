@@ -26,7 +26,8 @@ def register(name, layer_class, aliases=()):
     """Give a layer class a name that `get` understands, in specs and in searches.
 
     Args:
-        name: a word, such as `"my_norm"`. Case, `_` and `-` do not matter where it is looked up.
+        name: a word, such as `"my_norm"`. Case, `_`, `-` and a last "norm" do not matter where it
+            is looked up. The class's own name is understood too, unless it is taken.
         layer_class: a `keras.layers.Layer` class with `get_config`.
         aliases: other words for it.
 
@@ -42,16 +43,20 @@ def register(name, layer_class, aliases=()):
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
         raise TypeError(f"register: layer_class={layer_class!r}. Needed: a Keras layer class.")
-    for word in (name, layer_class.__name__, *aliases):
+    for word in (name, *aliases):
+        if not isinstance(word, str) or not _key(word):
+            raise ValueError(f'register: {word!r} is no name. Needed: a word, such as "my_norm".')
         holder = _classes.get(_names.get(_key(word), ""))
-        if holder is not None and holder.__name__ != layer_class.__name__:
+        if holder is not None and not _same_class(holder, layer_class):
             raise ValueError(
-                f"register: {word!r} already names {holder.__name__}. Needed: another word for "
-                f"{layer_class.__name__}."
+                f"register: {word!r} already names {holder.__module__}.{holder.__name__}. Needed: "
+                f"another word for {layer_class.__module__}.{layer_class.__name__}."
             )
     _classes[name] = layer_class
-    for word in (name, layer_class.__name__, *aliases):
+    for word in (name, *aliases):
         _names[_key(word)] = name
+    # The class's own name too, unless it means another class already.
+    _names.setdefault(_key(layer_class.__name__), name)
 
 
 def available():
@@ -86,7 +91,15 @@ def get(spec, **overrides):
             **{key: overrides[key] for key in ("name", "dtype") if key in overrides}
         )
     layer_class, arguments = parse(spec)
-    return layer_class.from_config({**arguments, **overrides})
+    return make(layer_class, {**arguments, **overrides})
+
+
+def make(layer_class, arguments):
+    """A layer of a class, from arguments as a configuration has them."""
+    if layer_class.from_config.__func__ is keras.layers.Layer.from_config.__func__:
+        # The same, and what the constructor says of illegal arguments arrives as it is.
+        return layer_class(**arguments)
+    return layer_class.from_config(arguments)
 
 
 def spec_of(layer):
@@ -216,6 +229,12 @@ def auto_arguments(spec, channels=None):
         return (
             {} if channels is None or "groups" in arguments else {"groups": auto_groups(channels)}
         )
+    inner = arguments.get("norm")
+    if layer_class.__module__ == "kerasnorm.consistent" and isinstance(inner, (str, dict)):
+        # A spec within the spec; "class_name" is what Keras writes of a layer, with all arguments.
+        opened = {} if "class_name" in inner else auto_arguments(inner, channels)
+        own_class, given = parse(inner) if opened else (None, {})
+        return {"norm": {"name": name_of(own_class), **given, **opened}} if opened else {}
     return {
         argument: "auto"
         for argument in AUTO_ARGUMENTS

@@ -738,11 +738,11 @@ def _copy_optimizer_state(old, new, pairs):
         How many weights that was, or None where the optimizer keeps its state in another way than
         in lists with an entry per weight.
     """
+    kept = None
     if hasattr(old, "inner_optimizer"):
         kept = _copy_optimizer_state(old.inner_optimizer, new.inner_optimizer, pairs)
-        if kept is not None:
-            _copy_variables(old._variables, new._variables)
-        return kept
+        if kept is None:
+            return None
     sources = {id(b): id(a) for a, b in pairs}
     places = {id(variable): index for index, variable in enumerate(old._trainable_variables)}
     matches = [
@@ -750,35 +750,30 @@ def _copy_optimizer_state(old, new, pairs):
         for index, variable in enumerate(new._trainable_variables)
         if sources.get(id(variable)) in places
     ]
-    listed: set[int] = set()
-    lists = []
-    for name, values in vars(old).items():
-        if name in ("_variables", "_trainable_variables") or not isinstance(values, list):
-            continue
-        if len(values) == len(old._trainable_variables) and _state(values):
-            lists.append((values, getattr(new, name)))
-            listed.update(id(value) for value in values if value is not None)
-    single_old = [v for v in old._variables if id(v) not in listed]
-    listed_new = {id(v) for _, values in lists for v in values if v is not None}
-    single_new = [v for v in new._variables if id(v) not in listed_new]
-    if any(len(v.shape) for v in single_old) or len(single_old) != len(single_new):
+    copies, known = [], set()
+    for name, value in vars(old).items():
+        if hasattr(value, "assign") and hasattr(value, "shape"):
+            # The count of steps, the learning rate; not all of them are in `variables`.
+            copies.append((value, getattr(new, name)))
+            known.add(id(value))
+        elif name not in ("_variables", "_trainable_variables") and _state(value):
+            if len(value) != len(old._trainable_variables):
+                return None
+            known.update(id(variable) for variable in value)
+            others = getattr(new, name)
+            copies.extend((value[one], others[other]) for one, other in matches)
+    if any(id(variable) not in known for variable in old._variables):
         return None
-    for values, targets in lists:
-        for source, target in matches:
-            if values[source] is not None and targets[target] is not None:
-                assign(targets[target], values[source])
-    _copy_variables(single_old, single_new)
-    return len(matches)
+    for source, target in copies:
+        if source is not None and target is not None:
+            assign(target, source)
+    return len(matches) if kept is None else kept
 
 
 def _state(values):
-    """Whether a list holds variables (or None where a weight needs none)."""
-    return any(v is not None for v in values) and all(
-        v is None or hasattr(v, "assign") for v in values
+    """Whether an attribute is a list of variables (with None where a weight needs none)."""
+    return (
+        isinstance(values, list)
+        and any(v is not None for v in values)
+        and all(v is None or hasattr(v, "assign") for v in values)
     )
-
-
-def _copy_variables(sources, targets):
-    """Copy variables one by one."""
-    for source, target in zip(sources, targets, strict=True):
-        assign(target, source)
