@@ -238,7 +238,7 @@ def _hand_on(old, new, shape, carry, preserve):
     if preserve and isinstance(new, Normalization):
         adjusted = adjust(old, new, shape)
         pairs = [pair for pair in pairs if not adjusted]
-    carried += _carried_arguments(old, new, carry)
+    carried += _carried_arguments(old, new, len(shape), carry)
     return Handed(tuple(carried), tuple(left_out), tuple(pairs), compare(old, new, shape))
 
 
@@ -289,9 +289,12 @@ def _fit(value, shape):
     return None
 
 
-def _carried_arguments(old, new, carry):
+def _carried_arguments(old, new, rank, carry):
     """The arguments that both have, told where they are not what the new layer has by itself."""
     before, after = old.get_config(), new.get_config()
+    for config in (before, after):
+        if _plain_axis(config.get("axis")) == rank - 1:
+            config["axis"] = -1
     usual = _defaults(type(new))
     keys = COMMON if carry else ()
     return [
@@ -359,9 +362,9 @@ def adjust(old, new, shape):
         Whether gamma and beta were changed.
     """
     if isinstance(new, Association):
-        zero = np.zeros(tuple(new.mean_decoder.shape))
-        for decoder in (new.mean_decoder, new.variance_decoder):
-            assign(decoder, zero)
+        decoders: Any = (new.mean_decoder, new.variance_decoder)
+        for decoder in decoders:
+            assign(decoder, np.zeros(tuple(decoder.shape)))
         gamma, beta = _rescaling(old, new.channels)
         at_zero = _decoded_zero(new)
         for variable, wanted, start in zip(

@@ -84,7 +84,8 @@ class Report:
             for row in (head, rule, *rows)
         ]
         if self.kept:
-            lines.append(f"Not selected: {', '.join(self.kept)}.")
+            more = ", ..." if len(self.kept) > 8 else ""
+            lines.append(f"Not selected ({len(self.kept)}): {', '.join(self.kept[:8])}{more}")
         return "\n".join([*lines, *self.notes])
 
 
@@ -237,7 +238,9 @@ def _find(model):
     """The norms of a model: those in its graph, and the paths of those inside other layers."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"replace_norms: model={model!r}. Needed: a Keras model.")
-    sites, hidden, seen = [], [], set()
+    sites: list[_Site] = []
+    hidden: list[tuple] = []
+    seen: set[int] = set()
 
     def inside(layer, path):
         hidden.extend(

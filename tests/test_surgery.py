@@ -953,6 +953,6 @@ def test_the_report_is_a_table():
     lines = str(report).splitlines()
     assert " ".join(lines[0].split()) == "layer from to carried left out chosen outputs"
     assert lines[2].startswith("bn1    BatchNormalization  GroupNorm  gamma, beta, ")
-    assert lines[-1] == "Not selected: bn3, bn4."
+    assert lines[-1] == "Not selected (2): bn3, bn4"
     with pytest.raises(ValueError, match="has no report"):
         kerasnorm.report_of(convolutional())
