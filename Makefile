@@ -46,8 +46,11 @@ $(VENV)/.base: constraints.txt
 	$(PIP) install --quiet -c constraints.txt hatchling editables
 	@touch $@
 
+# KerasHub by itself: with tensorflow-text it asks for `tensorflow` where `tensorflow-cpu` is. What it
+# does need is in the extra "test".
 $(VENV)/.installed: $(VENV)/.base pyproject.toml
 	$(PIP) install --quiet -c constraints.txt $(TENSORFLOW) --no-build-isolation -e '.[jax,torch,test]'
+	$(PIP) install --quiet -c constraints.txt --no-deps keras-hub
 	@touch $@
 
 .PHONY: test

@@ -114,7 +114,6 @@ def test_tf_saved_model_of_images_of_any_size(dynamic_model, tmp_path):
 
 
 def test_onnx(model, tmp_path):
-    pytest.importorskip("onnxruntime")
     model.export(str(tmp_path / "model.onnx"), format="onnx", verbose=False)
     agrees(onnx(tmp_path / "model.onnx"), model)
 
