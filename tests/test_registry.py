@@ -8,7 +8,6 @@ import pytest
 
 import kerasnorm
 from kerasnorm import registry, sites
-
 from layer_table import ROWS
 
 NAMES = [name for name in kerasnorm.available() if name != "consistent"]
