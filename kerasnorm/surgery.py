@@ -93,6 +93,16 @@ def report_of(model):
     """The `Report` on a model that `replace_norms` returned; the same as `model.norm_report`.
 
     It is not saved with the model.
+
+    >>> import keras
+    >>> import kerasnorm
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.BatchNormalization(name="bn")], name="model"
+    ... )
+    >>> print(kerasnorm.report_of(kerasnorm.replace_norms(model, "batch")))
+    layer  from                to         carried                                    ...
+    -----  ------------------  ---------  -------...
+    bn     BatchNormalization  BatchNorm  gamma, beta, moving_mean, moving_variance, ...
     """
     report = getattr(model, "norm_report", None)
     if not isinstance(report, Report):
