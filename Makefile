@@ -24,6 +24,10 @@ LOWEST_KERAS_DIR := $(VENV)/lowest-keras/$(LOWEST_KERAS)
 # A user's own keras.json must not decide what is tested.
 export KERAS_HOME := $(CURDIR)/$(VENV)/keras-home
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# What JAX has compiled once serves all processes and later runs; compiling is most of its time.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/$(VENV)/jax-cache
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
 # Timings and memory suffer when two test runs share the machine.
