@@ -1,5 +1,6 @@
 """Adaptive normalization layers for Keras 3, on TensorFlow, JAX and PyTorch."""
 
+from kerasnorm import models
 from kerasnorm.consistent import ConsistentNorm, branch
 from kerasnorm.layers.associate import AssociateNorm
 from kerasnorm.layers.batch import BatchNorm
@@ -33,6 +34,7 @@ __all__ = [
     "available",
     "branch",
     "get",
+    "models",
     "register",
     "replace_norms",
     "report_of",

@@ -24,6 +24,7 @@ from kerasnorm.registry import (
     given_arguments,
     make,
 )
+from kerasnorm.sites import inner_spec
 
 # What every swap keeps, since the layer would not fit its place otherwise.
 PLACE = ("name", "dtype", "axis")
@@ -98,9 +99,7 @@ def successor(old, spec, shape, carry=True, preserve=False):
     if issubclass(layer_class, ConsistentNorm):
         outer = _inherited(old, layer_class, None, carry)
         if "norm" in given:
-            norm = given["norm"]
-            if isinstance(norm, dict) and "class_name" in norm:
-                norm = keras.saving.deserialize_keras_object(norm)
+            norm = inner_spec(given["norm"])
             given = {**given, "norm": successor(plain(old), norm, shape, carry, preserve)}
         return layer_class(**{**outer, **given})
     old, outer = plain(old), old

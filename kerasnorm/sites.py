@@ -1,6 +1,9 @@
 """Norm sites: which norm each place of a network gets, where one spec or several are given."""
 
-from kerasnorm.registry import auto_arguments, get, parse
+import keras
+
+from kerasnorm.consistent import ConsistentNorm
+from kerasnorm.registry import auto_arguments, get, given_arguments, parse, takes
 
 FORMS = (
     'a norm spec for all, a pair (first, rest), or {"stages": [a norm spec per stage]}; '
@@ -81,20 +84,69 @@ def specs_of_sites(spec, stages, of="the network"):
     return [specs.at(site, stage) for site, stage in enumerate(stages)]
 
 
-def norm_layer(spec, channels=None, **overrides):
+def norm_layer(spec, channels=None, axis=None, defaults=None, **overrides):
     """The layer of a single spec, with the group arguments that it leaves open resolved as "auto".
 
     Args:
         spec: a norm spec.
         channels: of the site; needed to find a group count for Keras's own GroupNormalization,
             which has no "auto".
+        axis: of the channels, where the spec does not give it.
+        defaults: arguments by layer class, where the spec does not give them.
         **overrides: as in `kerasnorm.get`.
 
     >>> from kerasnorm.sites import norm_layer
-    >>> norm_layer("group", name="norm").groups
-    'auto'
+    >>> layer = norm_layer("group", axis=1, name="norm")
+    >>> layer.groups, layer.axis
+    ('auto', 1)
     """
-    return get(spec, **{**auto_arguments(spec, channels), **overrides})
+    if spec is None:
+        return get(spec, **overrides)
+    layer_class, given = given_arguments(spec)
+    if issubclass(layer_class, ConsistentNorm) and "norm" in given:
+        # What the site decides is for the norms in the banks.
+        inner = norm_layer(inner_spec(given["norm"]), channels, axis, defaults)
+        return get(spec, **{"norm": inner, **overrides})
+    place = {} if axis is None or not takes(layer_class, "axis") else {"axis": axis}
+    place |= (defaults or {}).get(layer_class, {})
+    place = {key: value for key, value in place.items() if key not in given}
+    return get(spec, **{**auto_arguments(spec, channels), **place, **overrides})
+
+
+def inner_spec(norm):
+    """The norm of a `ConsistentNorm` as a spec; Keras's own writing of a layer becomes one."""
+    if isinstance(norm, dict) and "class_name" in norm:
+        return keras.saving.deserialize_keras_object(norm)
+    return norm
+
+
+def at_each_site(make, sites, of, made, otherwise="several specs"):
+    """What `make` gives for each site; one error names all sites where it refuses.
+
+    Args:
+        make: a function of a site, which raises an error where a norm is illegal.
+        sites: objects with a `path`.
+        of: the network, and
+        made: what happens to its norms, as the error names them.
+        otherwise: what else the error says to do.
+
+    Returns:
+        A list.
+    """
+    results, refused = [], []
+    for site in sites:
+        try:
+            results.append(make(site))
+        except (TypeError, ValueError, ArithmeticError) as error:
+            refused.append(f"  {site.path}: {error}")
+    if refused:
+        listed = "\n".join(refused)
+        raise ValueError(
+            f"{of}: {len(refused)} of {len(sites)} norms cannot be {made}.\n{listed}\n"
+            f"Needed: a spec that is legal there, or {otherwise}. A group argument that is not given "
+            "is chosen for each layer."
+        )
+    return results
 
 
 def _stages(spec, stages, of):

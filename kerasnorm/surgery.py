@@ -20,7 +20,7 @@ from kerasnorm.carrying import (
     successor,
 )
 from kerasnorm.registry import is_norm
-from kerasnorm.sites import specs_of_sites
+from kerasnorm.sites import at_each_site, specs_of_sites
 
 
 @dataclasses.dataclass(frozen=True)
@@ -439,19 +439,16 @@ class _Operation:
 
     def make_norms(self):
         """Make and build every new norm; one error names all that cannot be."""
-        refused = []
-        for site, spec in self.chosen.values():
-            try:
-                self.norms[id(site.layer)] = self._norm(site, spec)
-            except (TypeError, ValueError, ArithmeticError) as error:
-                refused.append(f"  {site.path}: {error}")
-        if refused:
-            listed = "\n".join(refused)
-            raise ValueError(
-                f"replace_norms: {len(refused)} of {len(self.chosen)} norms cannot be "
-                f"replaced.\n{listed}\nNeeded: a spec that is legal there, or `where` for the "
-                "others. A group argument that is not given is chosen for each layer."
-            )
+        specs = {id(site): spec for site, spec in self.chosen.values()}
+        sites = [site for site, _ in self.chosen.values()]
+        norms = at_each_site(
+            lambda site: self._norm(site, specs[id(site)]),
+            sites,
+            "replace_norms",
+            "replaced",
+            "`where` for the others",
+        )
+        self.norms = {id(site.layer): norm for site, norm in zip(sites, norms, strict=True)}
         for site, spec in self.chosen.values():
             self._transfer(site, spec)
 
