@@ -143,8 +143,8 @@ def at_each_site(make, sites, of, made, otherwise="several specs"):
         listed = "\n".join(refused)
         raise ValueError(
             f"{of}: {len(refused)} of {len(sites)} norms cannot be {made}.\n{listed}\n"
-            f"Needed: a spec that is legal there, or {otherwise}. A group argument that is not given "
-            "is chosen for each layer."
+            f"Needed: a spec that is legal there, or {otherwise}. A group argument that is not "
+            "given is chosen for each layer."
         )
     return results
 

@@ -217,7 +217,7 @@ def AllCNNC(
     x = net.input(input_shape)
     for index, (filters, size, strides, stage, stack) in enumerate(_ALL_CNN_C):
         sides = (side and math.ceil(side / strides) for side in net.sides(x))
-        defaults = {}
+        defaults: dict[type, dict] = {}
         if all(side and side % math.prod(stack) == 0 for side in sides):
             defaults[ConvNorm] = {"kernel_sizes": stack}
         if index:

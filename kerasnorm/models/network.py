@@ -292,8 +292,8 @@ class Network:
                 )
             if rank == 3 and axis != channels and size is not None and size < least:
                 raise ValueError(
-                    f"{self.name}: input_shape={shape!r} in {form}. Needed: a height and a width of "
-                    f"at least {least}."
+                    f"{self.name}: input_shape={shape!r} in {form}. Needed: a height and a width "
+                    f"of at least {least}."
                 )
         return tuple(None if size is None else int(size) for size in sizes)
 
@@ -308,7 +308,8 @@ def _trainable_size(layer, shapes):
     text = json.dumps(config, sort_keys=True, default=_serialized)
     # What a merging layer takes is a list; the cache needs what can be hashed.
     shapes = tuple(tuple(shape) if isinstance(shape, list) else shape for shape in shapes)
-    return _size_of(type(layer), text, shapes)
+    layer_class: Any = type(layer)
+    return _size_of(layer_class, text, shapes)
 
 
 def _serialized(value):

@@ -168,8 +168,8 @@ def _depth_of(net, x, depth):
         depth = most
     if isinstance(depth, bool) or depth not in range(2, most + 1):
         raise ValueError(
-            f"{net.name}: depth={depth!r} for an image of {net.sides(x)}. Needed: an integer from 2 "
-            f"to {len(_WIDTHS)}, and sides that divide by 2**depth"
+            f"{net.name}: depth={depth!r} for an image of {net.sides(x)}. Needed: an integer from "
+            f"2 to {len(_WIDTHS)}, and sides that divide by 2**depth"
             + (f"; here up to {most}." if most >= 2 else ".")
         )
     return depth

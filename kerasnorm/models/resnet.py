@@ -71,8 +71,8 @@ def _bottleneck(net, x, filters, strides, stage, prefix, bare):
 def _initializers(bare, convolutions):
     """He's for a branch; Fixup's, for its last convolution and the others, where no norms are.
 
-    Fixup multiplies He's deviation by `blocks**(-1 / (2*convolutions - 2))` and begins with zeros in
-    the last convolution: https://arxiv.org/abs/1901.09321.
+    Fixup multiplies He's deviation by `blocks**(-1 / (2*convolutions - 2))` and has zeros in the
+    last convolution: https://arxiv.org/abs/1901.09321.
 
     Args:
         bare: the number of blocks of a network without norms, else None.
@@ -169,32 +169,12 @@ def ResNet32(
     classifier_activation="softmax",
     name="ResNet32",
 ):
-    """ResNet-32 for small images, 0.46 million parameters.
-
-    Three stages of 5 blocks with two convolutions of 3x3 each, shortcuts without parameters
-    (every other position, zeros for the new channels), convolutions without biases, He's
-    initialization. Without norms, convolutions have biases and residual branches start at zero
-    (Fixup), as in "Consistent Normalization".
-
-    Args:
-        input_shape: `(height, width, channels)`, or `(channels, height, width)`.
-        classes: how many.
-        norm: a norm spec, or several: the first norm is the stem's; there are three stages, the
-            stem belongs to the first.
-        stem: `"cifar"`, a convolution of 3x3, or `"imagenet"`, one of 7x7 with stride 2 and a
-            pooling.
-        width: channels of the first stage.
-        data_format: of the inputs; None is `keras.config.image_data_format()`.
-        classifier_activation: of the last layer; None gives logits.
-        name: of the model.
+    """As `ResNet20`, with 5 blocks a stage: 0.46 million parameters.
 
     Example:
         >>> from kerasnorm import models
         >>> models.plan(models.ResNet32, (32, 32, 3), 10).parameters()
         464154
-
-    Reference:
-        He et al., 2016: https://arxiv.org/abs/1512.03385, section 4.2
     """
     return _resnet(
         name,
@@ -221,32 +201,12 @@ def ResNet56(
     classifier_activation="softmax",
     name="ResNet56",
 ):
-    """ResNet-56 for small images, 0.85 million parameters.
-
-    Three stages of 9 blocks with two convolutions of 3x3 each, shortcuts without parameters
-    (every other position, zeros for the new channels), convolutions without biases, He's
-    initialization. Without norms, convolutions have biases and residual branches start at zero
-    (Fixup), as in "Consistent Normalization".
-
-    Args:
-        input_shape: `(height, width, channels)`, or `(channels, height, width)`.
-        classes: how many.
-        norm: a norm spec, or several: the first norm is the stem's; there are three stages, the
-            stem belongs to the first.
-        stem: `"cifar"`, a convolution of 3x3, or `"imagenet"`, one of 7x7 with stride 2 and a
-            pooling.
-        width: channels of the first stage.
-        data_format: of the inputs; None is `keras.config.image_data_format()`.
-        classifier_activation: of the last layer; None gives logits.
-        name: of the model.
+    """As `ResNet20`, with 9 blocks a stage: 0.85 million parameters.
 
     Example:
         >>> from kerasnorm import models
         >>> models.plan(models.ResNet56, (32, 32, 3), 10).parameters()
         853018
-
-    Reference:
-        He et al., 2016: https://arxiv.org/abs/1512.03385, section 4.2
     """
     return _resnet(
         name,
@@ -273,32 +233,12 @@ def ResNet110(
     classifier_activation="softmax",
     name="ResNet110",
 ):
-    """ResNet-110 for small images, 1.7 million parameters.
-
-    Three stages of 18 blocks with two convolutions of 3x3 each, shortcuts without parameters
-    (every other position, zeros for the new channels), convolutions without biases, He's
-    initialization. Without norms, convolutions have biases and residual branches start at zero
-    (Fixup), as in "Consistent Normalization".
-
-    Args:
-        input_shape: `(height, width, channels)`, or `(channels, height, width)`.
-        classes: how many.
-        norm: a norm spec, or several: the first norm is the stem's; there are three stages, the
-            stem belongs to the first.
-        stem: `"cifar"`, a convolution of 3x3, or `"imagenet"`, one of 7x7 with stride 2 and a
-            pooling.
-        width: channels of the first stage.
-        data_format: of the inputs; None is `keras.config.image_data_format()`.
-        classifier_activation: of the last layer; None gives logits.
-        name: of the model.
+    """As `ResNet20`, with 18 blocks a stage: 1.7 million parameters.
 
     Example:
         >>> from kerasnorm import models
         >>> models.plan(models.ResNet110, (32, 32, 3), 10).parameters()
         1727962
-
-    Reference:
-        He et al., 2016: https://arxiv.org/abs/1512.03385, section 4.2
     """
     return _resnet(
         name,
@@ -327,9 +267,10 @@ def ResNet18(
 ):
     """ResNet-18, 11.7 million parameters with the stem for ImageNet and 1000 classes.
 
-    Four stages of 2, 2, 2 and 2 blocks, two convolutions of 3x3 each; where the shape changes, the shortcut is
-    a convolution of 1x1 with a norm. No biases, He's initialization. Without norms, convolutions
-    have biases and residual branches start at zero (Fixup), as in "Consistent Normalization".
+    Four stages of 2, 2, 2 and 2 blocks, two convolutions of 3x3 each; where the
+    shape changes, the shortcut is a convolution of 1x1 with a norm. No biases, He's initialization.
+    Without norms, convolutions have biases and residual branches start at zero (Fixup), as in
+    "Consistent Normalization".
 
     Args:
         input_shape: `(height, width, channels)`, or `(channels, height, width)`.
@@ -376,31 +317,12 @@ def ResNet34(
     classifier_activation="softmax",
     name="ResNet34",
 ):
-    """ResNet-34, 21.8 million parameters with the stem for ImageNet and 1000 classes.
-
-    Four stages of 3, 4, 6 and 3 blocks, two convolutions of 3x3 each; where the shape changes, the shortcut is
-    a convolution of 1x1 with a norm. No biases, He's initialization. Without norms, convolutions
-    have biases and residual branches start at zero (Fixup), as in "Consistent Normalization".
-
-    Args:
-        input_shape: `(height, width, channels)`, or `(channels, height, width)`.
-        classes: how many.
-        norm: a norm spec, or several: the first norm is the stem's; there are four stages, the
-            stem belongs to the first.
-        stem: `"imagenet"`, a convolution of 7x7 with stride 2 and a pooling, or `"cifar"`, one of
-            3x3 and no pooling.
-        width: channels of the first stage.
-        data_format: of the inputs; None is `keras.config.image_data_format()`.
-        classifier_activation: of the last layer; None gives logits.
-        name: of the model.
+    """As `ResNet18`, with 3, 4, 6 and 3 blocks: 21.8 million parameters.
 
     Example:
         >>> from kerasnorm import models
         >>> models.plan(models.ResNet34, (224, 224, 3), 1000).parameters()
         21797672
-
-    Reference:
-        He et al., 2016: https://arxiv.org/abs/1512.03385, section 3
     """
     return _resnet(
         name,
@@ -429,9 +351,10 @@ def ResNet50(
 ):
     """ResNet-50, 25.6 million parameters with the stem for ImageNet and 1000 classes.
 
-    Four stages of 3, 4, 6 and 3 blocks, bottlenecks with the stride in the 3x3; where the shape changes, the shortcut is
-    a convolution of 1x1 with a norm. No biases, He's initialization. Without norms, convolutions
-    have biases and residual branches start at zero (Fixup), as in "Consistent Normalization".
+    Four stages of 3, 4, 6 and 3 blocks, bottlenecks with the stride in the 3x3; where the shape
+    changes, the shortcut is a convolution of 1x1 with a norm. No biases, He's initialization.
+    Without norms, convolutions have biases and residual branches start at zero (Fixup), as in
+    "Consistent Normalization".
 
     Args:
         input_shape: `(height, width, channels)`, or `(channels, height, width)`.
@@ -478,31 +401,12 @@ def ResNet101(
     classifier_activation="softmax",
     name="ResNet101",
 ):
-    """ResNet-101, 44.5 million parameters with the stem for ImageNet and 1000 classes.
-
-    Four stages of 3, 4, 23 and 3 blocks, bottlenecks with the stride in the 3x3; where the shape changes, the shortcut is
-    a convolution of 1x1 with a norm. No biases, He's initialization. Without norms, convolutions
-    have biases and residual branches start at zero (Fixup), as in "Consistent Normalization".
-
-    Args:
-        input_shape: `(height, width, channels)`, or `(channels, height, width)`.
-        classes: how many.
-        norm: a norm spec, or several: the first norm is the stem's; there are four stages, the
-            stem belongs to the first.
-        stem: `"imagenet"`, a convolution of 7x7 with stride 2 and a pooling, or `"cifar"`, one of
-            3x3 and no pooling.
-        width: channels of the first stage inside of the bottlenecks.
-        data_format: of the inputs; None is `keras.config.image_data_format()`.
-        classifier_activation: of the last layer; None gives logits.
-        name: of the model.
+    """As `ResNet50`, with 3, 4, 23 and 3 blocks: 44.5 million parameters.
 
     Example:
         >>> from kerasnorm import models
         >>> models.plan(models.ResNet101, (224, 224, 3), 1000).parameters()
         44549160
-
-    Reference:
-        He et al., 2016: https://arxiv.org/abs/1512.03385, section 3
     """
     return _resnet(
         name,
@@ -529,31 +433,12 @@ def ResNet152(
     classifier_activation="softmax",
     name="ResNet152",
 ):
-    """ResNet-152, 60.2 million parameters with the stem for ImageNet and 1000 classes.
-
-    Four stages of 3, 8, 36 and 3 blocks, bottlenecks with the stride in the 3x3; where the shape changes, the shortcut is
-    a convolution of 1x1 with a norm. No biases, He's initialization. Without norms, convolutions
-    have biases and residual branches start at zero (Fixup), as in "Consistent Normalization".
-
-    Args:
-        input_shape: `(height, width, channels)`, or `(channels, height, width)`.
-        classes: how many.
-        norm: a norm spec, or several: the first norm is the stem's; there are four stages, the
-            stem belongs to the first.
-        stem: `"imagenet"`, a convolution of 7x7 with stride 2 and a pooling, or `"cifar"`, one of
-            3x3 and no pooling.
-        width: channels of the first stage inside of the bottlenecks.
-        data_format: of the inputs; None is `keras.config.image_data_format()`.
-        classifier_activation: of the last layer; None gives logits.
-        name: of the model.
+    """As `ResNet50`, with 3, 8, 36 and 3 blocks: 60.2 million parameters.
 
     Example:
         >>> from kerasnorm import models
         >>> models.plan(models.ResNet152, (224, 224, 3), 1000).parameters()
         60192808
-
-    Reference:
-        He et al., 2016: https://arxiv.org/abs/1512.03385, section 3
     """
     return _resnet(
         name,

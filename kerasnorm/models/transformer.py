@@ -95,6 +95,7 @@ def TransformerEncoder(
         Vaswani et al., 2017: https://arxiv.org/abs/1706.03762
     """
     net = Network(name, norm, blocks)
+    net.checked_count("blocks", blocks)
     width = net.checked_count("width", width)
     heads = net.checked_count("heads", heads)
     hidden = net.checked_count("hidden", 4 * width if hidden is None else hidden)

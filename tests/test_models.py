@@ -1,0 +1,421 @@
+"""The architectures: with every norm, trained for a step, saved and loaded; counts and errors."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import kerasnorm
+from kerasnorm import models
+from kerasnorm.models import resnet
+from small_models import assert_same, call
+
+BACKEND = keras.backend.backend()
+FIRST = "channels_first"
+
+RESNETS = {
+    # Trainable numbers with batch norm: torchvision's, and He et al.'s 0.27M to 1.7M.
+    "ResNet18": ((224, 224, 3), 1000, 11_689_512),
+    "ResNet34": ((224, 224, 3), 1000, 21_797_672),
+    "ResNet50": ((224, 224, 3), 1000, 25_557_032),
+    "ResNet101": ((224, 224, 3), 1000, 44_549_160),
+    "ResNet152": ((224, 224, 3), 1000, 60_192_808),
+    "ResNet20": ((32, 32, 3), 10, 269_722),
+    "ResNet32": ((32, 32, 3), 10, 464_154),
+    "ResNet56": ((32, 32, 3), 10, 853_018),
+    "ResNet110": ((32, 32, 3), 10, 1_727_962),
+}
+OTHERS = {
+    "LeNet": ((32, 32, 3), 10),
+    "VGG13": ((32, 32, 3), 10),
+    "NIN": ((32, 32, 3), 10),
+    "AllCNNC": ((32, 32, 3), 10),
+    "Pix2PixGenerator": ((256, 256, 3), 3),
+    "Pix2PixDiscriminator": ((256, 256, 6), 1),
+    "TransformerEncoder": ((50, 16), 10),
+}
+NAMES = (*RESNETS, *OTHERS)
+CONSISTENT = {"name": "consistent", "norm": "ilm_group", "branches": 2}
+NORMS = [name for name in kerasnorm.available() if name != "keras_unit"]
+
+
+def planned(name, norm="batch", **options):
+    """A plan of an architecture, at the size that it is for."""
+    input_shape, classes = (RESNETS.get(name) or OTHERS[name])[:2]
+    return models.plan(getattr(models, name), input_shape, classes, norm, **options)
+
+
+def tiny_resnet(block, shortcut, stem="cifar", depths=(1, 1)):
+    """A residual network of a kind, with few blocks."""
+
+    def build(input_shape, classes, norm="batch", data_format=None):
+        return resnet._resnet(
+            "Tiny",
+            input_shape,
+            classes,
+            norm,
+            stem,
+            depths,
+            8,
+            data_format,
+            "softmax",
+            block,
+            shortcut,
+        )
+
+    return build
+
+
+BASIC = tiny_resnet(resnet._basic, resnet._padded)
+PROJECTED = tiny_resnet(resnet._basic, resnet._projected, depths=(1, 2))
+BOTTLENECK = tiny_resnet(resnet._bottleneck, resnet._projected, "imagenet")
+
+# Every architecture and every norm, not every pair: (builder, input shape, classes, norm, options).
+CASES = {
+    "basic-mode-first": (BASIC, (8, 8, 3), 3, ("mode", "batch"), {}),
+    "projected-none": (PROJECTED, (8, 8, 3), 3, None, {}),
+    "bottleneck-ilm_group": (BOTTLENECK, (16, 16, 3), 3, "ilm_group", {}),
+    "LeNet-mode_group": (models.LeNet, (16, 16, 1), 4, "mode_group", {}),
+    "LeNet-consistent": (models.LeNet, (16, 16, 1), 4, CONSISTENT, {}),
+    "LeNet-keras": (models.LeNet, (16, 16, 1), 4, ("keras_group", "keras_rms"), {}),
+    "VGG13-stages": (
+        models.VGG13,
+        (8, 8, 3),
+        3,
+        {"stages": ["associate", None, "group", "keras_batch", "keras_layer"]},
+        {"hidden": (8,)},
+    ),
+    "NIN-learned_stats": (models.NIN, (8, 8, 3), 4, "learned_stats", {}),
+    "AllCNNC-conv": (models.AllCNNC, (8, 8, 3), 3, "conv", {}),
+    "generator-ilm_instance": (
+        models.Pix2PixGenerator,
+        (16, 16, 3),
+        3,
+        "ilm_instance",
+        {"width": 4},
+    ),
+    "discriminator-instance": (
+        models.Pix2PixDiscriminator,
+        (24, 24, 6),
+        1,
+        "instance",
+        {"width": 4},
+    ),
+    "encoder-layer": (
+        models.TransformerEncoder,
+        (None,),
+        3,
+        ("layer", "group"),
+        {"vocabulary": 9, "width": 8, "heads": 2, "blocks": 1},
+    ),
+    "encoder-ilm_layer": (
+        models.TransformerEncoder,
+        (6, 5),
+        3,
+        "ilm_layer",
+        {"width": 8, "heads": 2, "blocks": 1, "placement": "post"},
+    ),
+}
+
+
+def batch_for(model, options, count=4):
+    """Inputs and targets."""
+    generator = np.random.default_rng(0)
+    shape = [size or 6 for size in model.input_shape[1:]]
+    x = generator.normal(size=(count, *shape)).astype("float32")
+    if "vocabulary" in options:
+        x = generator.integers(1, options["vocabulary"], (count, *shape)).astype("int32")
+        x[0, 4:] = 0
+    y = generator.uniform(size=[count, *model.output_shape[1:]]).astype("float32")
+    return x, y / y.sum(-1, keepdims=True)
+
+
+def values_of(weights):
+    return [np.array(keras.ops.convert_to_numpy(weight)) for weight in weights]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_trains_a_step_is_saved_and_loaded(case, tmp_path):
+    architecture, input_shape, classes, norm, options = CASES[case]
+    keras.utils.set_random_seed(0)
+    model = architecture(input_shape, classes, norm, **options)
+    assert isinstance(model, keras.Model)
+    assert model.output_shape[-1] == classes
+    plan = models.plan(architecture, input_shape, classes, norm, **options)
+    assert plan.parameters() == sum(math.prod(w.shape) for w in model.trainable_weights)
+    x, y = batch_for(model, options)
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    before = values_of(model.trainable_weights)
+    assert np.isfinite(model.train_on_batch(x, y))
+    after = values_of(model.trainable_weights)
+    changed = {
+        weight.path
+        for weight, a, b in zip(model.trainable_weights, before, after, strict=True)
+        if (a != b).any()
+    }
+    # Norms have weights that move at once; where there is none, at least the classifier does.
+    assert any("norm" in path for path in changed) or norm is None
+    assert all(np.isfinite(value).all() for value in after)
+
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
+    assert_same(call(loaded, x), call(model, x), 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_architecture_trains(name):
+    shape = {"Pix2PixGenerator": (16, 16, 3), "Pix2PixDiscriminator": (24, 24, 6)}
+    shape["TransformerEncoder"] = (6, 5)
+    input_shape = shape.get(name, (32, 32, 3))
+    model = getattr(models, name)(input_shape, 3, "ilm_group")
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    assert np.isfinite(model.train_on_batch(*batch_for(model, {}, count=2)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_norm_is_legal_where_it_can_be(name):
+    seen = set()
+    for norm in (*NORMS[: NORMS.index("consistent")], CONSISTENT):
+        for site in planned(name, norm).sites:
+            if (str(norm), site.shape) in seen:
+                continue
+            seen.add((str(norm), site.shape))
+            if norm == "conv" and len(site.shape) != 4:
+                with pytest.raises(ValueError, match="rank 4"):
+                    site.built_layer()
+                continue
+            layer = site.built_layer()
+            assert layer.name == site.path
+            assert layer.compute_output_shape(site.shape) == site.shape
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_residual_networks_have_their_known_size(name):
+    expected = RESNETS[name][2]
+    assert planned(name).parameters() == expected
+    convolutions = 2 * len(planned(name).sites)
+    assert planned(name, None).parameters() != expected
+    assert convolutions
+
+
+def test_other_architectures_have_their_known_size():
+    # LeNet-5 and torchvision's vgg13, both without norms; pix2pix as its authors' code prints it.
+    assert models.plan(models.LeNet, (32, 32, 1), 10, None).parameters() == 61_706
+    vgg = models.plan(models.VGG13, (224, 224, 3), 1000, None)
+    dense = 512 * 7 * 7 * 1000 + 1000
+    assert vgg.parameters() - dense == 133_047_848 - (512 * 49 * 4096 + 4096) - (
+        4096 * 4096 + 4096
+    ) - (4096 * 1000 + 1000)
+    assert round(planned("Pix2PixGenerator").parameters() / 1e6, 3) == 54.415
+    assert round(planned("Pix2PixDiscriminator").parameters() / 1e6, 3) == 2.769
+    # ALL-CNN-C has 1.4M, Network in Network 1.0M (both papers).
+    assert round(planned("AllCNNC", None).parameters() / 1e6, 1) == 1.4
+    assert round(planned("NIN", None).parameters() / 1e6, 1) == 1.0
+
+
+def test_mode_norm_adds_less_than_one_percent_to_network_in_network():
+    plain = planned("NIN").parameters()
+    added = planned("NIN", {"name": "mode", "modes": 2}).parameters() - plain
+    assert 0 < added < 0.01 * plain
+
+
+def test_a_plan_is_the_model():
+    plan = planned("ResNet20", "group")
+    model = models.ResNet20((32, 32, 3), 10, "group")
+    norms = [layer for layer in model.layers if isinstance(layer, kerasnorm.GroupNorm)]
+    assert [layer.name for layer in norms] == [site.path for site in plan.sites]
+    assert [tuple(layer.input.shape) for layer in norms] == [site.shape for site in plan.sites]
+    assert [site.channels for site in plan.sites[::6]] == [16, 16, 32, 64]
+    assert [layer.groups_of(layer.channels) for layer in norms[::6]] == [16, 16, 32, 32]
+    assert not any(layer.use_bias for layer in model.layers if "conv" in layer.name)
+    # Once outside of `plan`, functions build again.
+    assert isinstance(BASIC((8, 8, 3), 2), keras.Model)
+
+
+def test_several_norms():
+    stages = {"stages": ["batch", {"name": "group", "groups": 4}, None]}
+    sites = planned("ResNet20", stages).sites
+    assert [site.stage for site in sites] == [0] * 7 + [1] * 6 + [2] * 6
+    assert [site.spec for site in sites] == [stages["stages"][site.stage] for site in sites]
+    sites = planned("NIN", ["mode", None]).sites
+    assert [site.spec for site in sites] == ["mode"] + [None] * 8
+    model = BASIC((8, 8, 3), 2, {"stages": ["instance", None]})
+    biased = {layer.name for layer in model.layers if getattr(layer, "use_bias", False)}
+    assert biased == {"stage2_block1_conv1", "stage2_block1_conv2", "classifier"}
+    assert {layer.name for layer in model.layers if "norm" in layer.name} == {
+        "stem_norm",
+        "stage1_block1_norm1",
+        "stage1_block1_norm2",
+    }
+    numbers = {
+        name: len({site.stage for site in planned(name).sites})
+        for name in ("ResNet18", "ResNet152", *OTHERS)
+    }
+    assert list(numbers.values()) == [4, 4, 2, 5, 3, 3, 2, 3, 2]
+
+
+def test_what_a_spec_says_counts_more_than_the_architecture():
+    sites = planned("AllCNNC", "conv").sites
+    stacks = [site.layer().kernel_sizes for site in sites]
+    expected = [[4, 2, 2, 2]] * 2 + [[4, 2, 2]] * 3 + [[2, 2]] * 2 + [[2]]
+    assert stacks == [[[size, size] for size in stack] for stack in expected]
+    own = planned("AllCNNC", {"name": "conv", "kernel_sizes": [2]}).sites
+    assert all(site.layer().kernel_sizes == [[2, 2]] for site in own)
+    inside = planned("AllCNNC", {"name": "consistent", "norm": "conv", "branches": 2}).sites
+    assert inside[2].layer().banks[1].kernel_sizes == [[4, 4], [2, 2], [2, 2]]
+    # Another image: the table's stacks do not divide it, so that it is factored.
+    small = models.plan(models.AllCNNC, (20, 20, 3), 10, "conv").sites
+    assert small[0].layer().kernel_sizes is None
+    learned = [site.layer() for site in planned("AllCNNC", "learned_stats").sites]
+    assert [len(layer.filters) for layer in learned] == [3] + [4] * 7
+    assert tuple(learned[1].kernel_sizes) == (4, 3, 2, 3)
+
+
+def test_without_norms_branches_start_at_zero():
+    model = models.ResNet110((8, 8, 3), 10, None, width=4)
+    assert not any("norm" in layer.name for layer in model.layers)
+    x, _ = batch_for(model, {})
+    probabilities = call(model, x)
+    np.testing.assert_allclose(probabilities, 0.1, rtol=1e-6)
+    last = model.get_layer("stage1_block1_conv2")
+    assert not keras.ops.convert_to_numpy(last.kernel).any()
+    first = keras.ops.convert_to_numpy(model.get_layer("stage3_block2_conv1").kernel)
+    # He's deviation, sqrt(2 / fan in), over the root of the number of blocks.
+    assert abs(first.std() / math.sqrt(2 / (9 * 16) / 54) - 1) < 0.15
+
+
+def test_convolutions_start_with_he():
+    model = models.ResNet20((8, 8, 3), 10)
+    kernel = keras.ops.convert_to_numpy(model.get_layer("stage3_block2_conv2").kernel)
+    assert abs(kernel.std() / math.sqrt(2 / (9 * 64)) - 1) < 0.05
+    gammas = [w for w in model.weights if w.name == "gamma"]
+    assert len(gammas) == 19
+    assert all((values == 1).all() for values in values_of(gammas))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape", "options"),
+    [
+        (BASIC, (8, 8, 3), {}),
+        (models.LeNet, (16, 16, 3), {}),
+        (models.Pix2PixGenerator, (8, 8, 3), {"width": 4, "dropout": 0.0}),
+        (models.Pix2PixDiscriminator, (24, 24, 6), {"width": 4}),
+        (models.AllCNNC, (8, 8, 3), {}),
+    ],
+    ids=["ResNet", "LeNet", "generator", "discriminator", "AllCNNC"],
+)
+def test_channels_first(architecture, shape, options):
+    norm = ("consistent", "ilm_group") if architecture is models.AllCNNC else "ilm_group"
+    if architecture is models.AllCNNC:
+        norm = ({"name": "consistent", "norm": "keras_batch", "branches": 2}, "keras_layer")
+    last = architecture(shape, 3, norm, **options)
+    first = architecture((shape[2], *shape[:2]), 3, norm, data_format=FIRST, **options)
+    first.set_weights(last.get_weights())
+    x, _ = batch_for(last, options)
+    expected = call(last, x)
+    outputs = call(first, x.transpose(0, 3, 1, 2))
+    if outputs.ndim == 4:
+        outputs = outputs.transpose(0, 2, 3, 1)
+    assert_same(outputs, expected, 1e-4)
+
+
+def test_data_format_is_that_of_keras():
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format(FIRST)
+    try:
+        sites = models.plan(models.ResNet20, (3, 32, 32), 10).sites
+    finally:
+        keras.config.set_image_data_format(before)
+    assert sites[0].shape == (None, 16, 32, 32)
+    assert sites[0].layer().axis == 1
+
+
+@pytest.mark.parametrize("norm", ["batch", "ilm_group", "layer"])
+@pytest.mark.parametrize("placement", ["pre", "post"])
+def test_padding_counts_nowhere(norm, placement):
+    keras.utils.set_random_seed(0)
+    model = models.TransformerEncoder(
+        (None, 5), 3, norm, width=8, heads=2, blocks=1, placement=placement
+    )
+    x = np.random.default_rng(0).normal(size=(2, 6, 5)).astype("float32")
+    x[:, 4:] = 0
+    assert_same(call(model, x), call(model, x[:, :4]), 1e-5)
+    # The norm does its part: without the padding's mask the result is another.
+    open_model = models.TransformerEncoder(
+        (None, 5), 3, norm, width=8, heads=2, blocks=1, placement=placement, mask_value=None
+    )
+    open_model.set_weights(model.get_weights())
+    assert abs(call(open_model, x) - call(model, x)).max() > 1e-3
+
+
+def test_sequences_have_their_own_sites():
+    network = planned("TransformerEncoder", "group", blocks=3)
+    assert [site.stage for site in network.sites] == [0, 0, 1, 1, 2, 2, 2]
+    assert len(planned("TransformerEncoder", "group", placement="post").sites) == 4
+    assert {site.shape for site in network.sites} == {(None, 50, 64)}
+
+
+def test_mixed_precision_ends_in_float32():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = models.LeNet((16, 16, 1), 4, "ilm_group")
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model.output.dtype == "float32"
+    assert model.get_layer("norm1").compute_dtype == "bfloat16"
+
+
+def test_illegal_norms_are_named_together_before_anything_is_built(monkeypatch):
+    built = []
+    original = keras.layers.Conv2D.build
+    monkeypatch.setattr(
+        keras.layers.Conv2D, "build", lambda self, shape: built.append(original(self, shape))
+    )
+    with pytest.raises(ValueError, match="7 of 19 norms cannot be built") as caught:
+        models.ResNet20((32, 32, 3), 10, {"name": "group", "groups": 32})
+    message = str(caught.value)
+    assert message.startswith("ResNet20: ")
+    assert "stem_norm: GroupNorm 'stem_norm': groups=32 does not divide the 16 channels" in message
+    assert "stage1_block3_norm2" in message
+    assert "stage2" not in message.partition("Needed: a spec")[0]
+    assert not built
+    with pytest.raises(ValueError, match=r"5 of 5 norms.*block1_attention_norm"):
+        models.TransformerEncoder((8, 4), 2, "conv")
+    with pytest.raises(ValueError, match=r"3 specs, but ResNet18 has 4 stages"):
+        models.ResNet18((32, 32, 3), 10, {"stages": ["batch"] * 3})
+    with pytest.raises(ValueError, match=r"'grup' is unknown.*group"):
+        models.LeNet((32, 32, 3), 10, "grup")
+    with pytest.raises(ValueError, match="fixed height and width"):
+        models.NIN((None, None, 3), 10, "conv")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: models.ResNet20((32, 32), 10), r"ResNet20: input_shape=\(32, 32\).*height, width"),
+        (lambda: models.ResNet20((32, 32, None), 10), "a number of channels"),
+        (lambda: models.ResNet20(32, 10), "input_shape=32"),
+        (lambda: models.ResNet20((32, 32, 3), 0), "classes=0"),
+        (lambda: models.ResNet20((32, 32, 3), 2.5), r"classes=2\.5"),
+        (lambda: models.ResNet20((32, 32, 3), 10, stem="mnist"), "stem='mnist'.*'imagenet'"),
+        (lambda: models.ResNet20((32, 32, 3), 10, width=-1), "width=-1"),
+        (lambda: models.ResNet20((32, 32, 3), 10, data_format="last"), "data_format='last'"),
+        (lambda: models.LeNet((8, 8, 1), 10), "at least 16"),
+        (lambda: models.VGG13((None, None, 3), 10), "numbers for all"),
+        (lambda: models.Pix2PixGenerator((48, 48, 3), depth=5), "depth=5.*up to 4"),
+        (lambda: models.Pix2PixGenerator((9, 8, 3)), r"sides that divide by 2\*\*depth"),
+        (lambda: models.Pix2PixDiscriminator((16, 16, 6)), "at least 24"),
+        (lambda: models.TransformerEncoder((8,), 2), r"\(length, features\)"),
+        (lambda: models.TransformerEncoder((8, 4), 2, vocabulary=9), r"\(length,\)"),
+        (lambda: models.TransformerEncoder((8, 4), 2, width=10, heads=4), "heads=4"),
+        (lambda: models.TransformerEncoder((8, 4), 2, placement="mid"), "placement='mid'"),
+        (lambda: models.TransformerEncoder((8, 4), 2, blocks=0), "blocks=0"),
+    ],
+)
+def test_errors(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
