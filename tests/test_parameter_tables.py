@@ -8,7 +8,7 @@ from examples import parameter_tables
 @pytest.mark.parametrize("row", parameter_tables.ROWS, ids=lambda row: f"{row.table} {row.keys}")
 def test_counts_are_those_of_the_papers(row):
     for network, printed, counted in zip(
-        parameter_tables.NETWORKS, row.printed, row.counted(), strict=True
+        parameter_tables.NETWORKS, row.printed, row.counted, strict=True
     ):
         digits = len(printed.partition(".")[2])
         near = abs(counted - float(printed)) <= 0.001
