@@ -10,9 +10,13 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import layers, show
+from benchmarks import layers, networks, show
 
-COMMANDS: dict[str, ModuleType] = {"layers": layers, "show": show}
+COMMANDS: dict[str, ModuleType] = {
+    "layers": layers,
+    "networks": networks,
+    "show": show,
+}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -12,8 +12,9 @@ import numpy as np
 import kerasnorm
 from benchmarks import BenchmarkError, backends, contestants, machine, targets
 from benchmarks.contestants import BASELINES, Contestant
-from benchmarks.layers import BACKENDS, PHASES, QUICK_ROUNDS
+from benchmarks.layers import BACKENDS, PHASES
 from benchmarks.literal import literal_of
+from benchmarks.process import QUICK_ROUNDS
 from benchmarks.timing import Progress, Stopwatch, interleave
 
 SAMPLE_SECONDS, QUICK_SAMPLE_SECONDS = 0.02, 0.005
@@ -38,16 +39,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         BenchmarkError: for options that do not fit, and where a layer and its transcription differ.
     """
-    engine = backends.current()
-    if options.backend not in (None, engine.NAME):
-        raise BenchmarkError(f"Keras runs on {engine.NAME} already, not on {options.backend}.")
-    device_kind, device = engine.device()
+    engine = engine_for(options)
+    device_kind, _ = engine.device()
     default_shapes = targets.SHAPES if device_kind == "cpu" else targets.GPU_SHAPES
     chosen = contestants.select(options.layers)
     modes = _modes(engine, options.mode)
     phases = PHASES if options.phase == "all" else (options.phase,)
     progress = Progress()
-    description = machine.describe(device)
+    about = about_run("layers", engine, options)
     bench = Bench(engine, options, chosen, progress)
     cells, kept = [], []
     for shape in options.shapes or default_shapes:
@@ -57,8 +56,22 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             for phase in phases:
                 cells += bench.cells(shape, mode, phase)
     progress.done()
+    return {**about, "cells": cells, "kept": kept}
+
+
+def engine_for(options: argparse.Namespace):
+    """The module of the backend that runs, which must be the one asked for."""
+    engine = backends.current()
+    if options.backend not in (None, engine.NAME):
+        raise BenchmarkError(f"Keras runs on {engine.NAME} already, not on {options.backend}.")
+    return engine
+
+
+def about_run(command: str, engine, options: argparse.Namespace) -> dict[str, Any]:
+    """What a result file says of a run beside what it measured."""
+    device_kind, device = engine.device()
     return {
-        "command": "layers",
+        "command": command,
         "backend": engine.NAME,
         "device_kind": device_kind,
         "dtype": options.dtype,
@@ -70,9 +83,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "numpy": np.__version__,
         },
         "threads": engine.threads(),
-        "machine": description,
-        "cells": cells,
-        "kept": kept,
+        "machine": machine.describe(device),
     }
 
 

@@ -62,6 +62,8 @@ class Table:
 
 def of_run(run: Cell) -> list[Table]:
     """All tables of a run."""
+    if run["command"] == "networks":
+        return [_network(run)]
     groups: dict[tuple, dict[str, Cell]] = {}
     for cell in run["cells"]:
         key = (cell["mode"], cell["phase"], tuple(cell["shape"]))
@@ -174,17 +176,55 @@ def _times(run: Cell, mode: str, phase: str, shape: tuple, cells: dict[str, Cell
     modes = targets.of_modes(run, cells)
     reached += [modes] if modes else []
     table.notes = [*_limit_notes(run, cells, shape), *_target_notes(cells, reached, modes)]
+    table.notes += _disturbances(cells)
+    return table
+
+
+def _network(run: Cell) -> Table:
+    """Training steps of a network with each norm."""
+    cells = {cell["name"]: cell for cell in run["cells"]}
+    first = run["cells"][0]
+    title = f"{run['backend']} {first['mode']}, training step of {first['network']}"
+    table = Table(
+        f"{title}, {times(first['shape'])} {run['dtype']}",
+        ["norm", "ms", "min", "spread", "/ BN", "parameters", "target"],
+    )
+    reached: list[targets.Target] = []
+    for name, cell in cells.items():
+        low, high = cell["quartiles"]
+        target = targets.of_network(run, cells, name)
+        reached += [target] if target else []
+        table.rows.append(
+            [
+                name,
+                f"{cell['ms']:.1f}",
+                f"{cell['min']:.1f}",
+                f"{(high - low) / cell['ms']:.0%}",
+                _ratio(cell, cells.get(BATCH_BASELINE)),
+                str(cell["parameters"]),
+                str(target) if target else NOTHING,
+            ]
+        )
+    table.notes = _target_notes(cells, reached, None)
+    missed = [target.label for target in reached if not target.met]
+    if missed:
+        table.notes.append(f"missed: {', '.join(missed)}")
+    table.notes += _disturbances(cells)
+    return table
+
+
+def _disturbances(cells: dict[str, Cell]) -> list[str]:
+    """What may have spoilt the measurement."""
+    notes = []
     faulty = {name: cell["faults"] for name, cell in cells.items() if cell["faults"] > MANY_FAULTS}
     faulty = {name: faults for name, faults in faulty.items() if cells[name]["role"] != "literal"}
     other_load = max((cell["other_load"] or 0.0 for cell in cells.values()), default=0.0)
     if other_load > MUCH_LOAD:
-        table.notes.append(
-            f"other processes took {other_load:.0%} of the CPUs meanwhile: measure again"
-        )
+        notes.append(f"other processes took {other_load:.0%} of the CPUs meanwhile: measure again")
     if faulty:
         listed = ", ".join(f"{name} {faults:.0f}" for name, faults in faulty.items())
-        table.notes.append(f"page faults per step: {listed}")
-    return table
+        notes.append(f"page faults per step: {listed}")
+    return notes
 
 
 def _ratio(cell: Cell, other: Cell | None, digits: int = 2) -> str:

@@ -27,6 +27,8 @@ TRAIN_GPU = {("jax", "jit"): 1.0, ("torch", "eager"): 1.0}
 WITHOUT_JIT = {("tensorflow", "graph"): 1.0, ("jax", "eager"): 1.0}
 # ModeNorm(16) as a part of ModeNorm(2), by shape.
 MODES = (1.1, 1.1, 1.2)
+# A training step of a network, as a part of the same network's with Keras's BatchNormalization.
+NETWORK = 1.1
 # How many times the size of x the plain passes of `benchmarks.backends` read or write.
 TRAFFIC = {"train": 8, "measured": 3, "moving": 2}
 # Bytes kept for the backward pass beside x, as a multiple of N*C statistics and the parameters.
@@ -84,6 +86,14 @@ def of_layer(run: Cell, cells: dict[str, Cell], label: str) -> Target | None:
     if limit is None or baseline not in cells:
         return None
     return Target(label, baseline, cell["ms"] / cells[baseline]["ms"], limit)
+
+
+def of_network(run: Cell, cells: dict[str, Cell], label: str) -> Target | None:
+    """The target of a network's step with one norm, None where there is none."""
+    if run["quick"] or cells[label]["role"] != "layer" or BATCH_BASELINE not in cells:
+        return None
+    ratio = cells[label]["ms"] / cells[BATCH_BASELINE]["ms"]
+    return Target(label, BATCH_BASELINE, ratio, NETWORK)
 
 
 def of_modes(run: Cell, cells: dict[str, Cell]) -> Target | None:

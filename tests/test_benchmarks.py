@@ -17,6 +17,7 @@ from benchmarks import (
     literal,
     machine,
     measure,
+    measure_networks,
     results,
     show,
     tables,
@@ -24,6 +25,7 @@ from benchmarks import (
 )
 from benchmarks.kept import kept_by_content
 from benchmarks.timing import Progress, Stopwatch, interleave
+from kerasnorm import models
 
 BACKEND = keras.backend.backend()
 SHAPE = (4, 8, 8, 32)
@@ -97,6 +99,66 @@ def test_layers_command_prints_tables_and_writes_results(tmp_path, capsys):
     assert replaced.endswith("\nafter\n")
     assert "outer" not in replaced
     assert "| ModeNorm(2) |" in replaced
+
+
+def small_network(norm):
+    keras.utils.set_random_seed(0)
+    model = models.LeNet(measure_networks.IMAGE, measure_networks.CLASSES, norm)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+def test_networks_command_prints_a_table_and_writes_results(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(measure_networks, "build", small_network)
+    path = tmp_path / "networks.json"
+    names = ["--norms", "ModeNorm(2)", "GroupNorm"]
+    assert cli.main(["networks", "--quick", "--json", str(path), *names]) == 0
+    printed = capsys.readouterr().out
+    mode = {"torch": "eager"}.get(BACKEND, "jit")
+    title = f"{BACKEND} {mode}, training step of ResNet20, 8x32x32x3 float32"
+    for text in (title, "keras BatchNormalization", "ModeNorm(2)", "GroupNorm "):
+        assert text in printed
+    (run,) = results.read(path)
+    assert [cell["name"] for cell in run["cells"]] == [
+        "keras BatchNormalization",
+        "GroupNorm",
+        "ModeNorm(2)",
+    ]
+    assert all(0 < cell["min"] <= cell["ms"] and cell["rounds"] == 3 for cell in run["cells"])
+    plain = run["cells"][0]["parameters"]
+    assert [cell["parameters"] - plain for cell in run["cells"]] == [0, 0, 2 * 22 + 4]
+    assert cli.main(["show", str(path)]) == 0
+    assert "| ModeNorm(2) |" in capsys.readouterr().out
+    assert cli.main(["networks", "--norms", "NoNorm"]) == 2
+
+
+def test_the_network_can_have_every_layer():
+    for contestant in contestants.LAYERS:
+        spec = measure_networks.spec_of(contestant)
+        network = models.plan(getattr(models, measure_networks.NETWORK), (32, 32, 3), 10, spec)
+        assert len(network.sites) == 19
+        assert type(network.sites[0].layer()).__name__ == contestant.layer
+    assert measure_networks.spec_of(contestants.BASELINES[0]) == {"name": "keras_batch"}
+
+
+def test_target_of_a_network():
+    names = {"keras BatchNormalization": 100.0, "GroupNorm": 110.0, "ModeNorm(16)": 125.0}
+    cells = [
+        {
+            **cell(name, ms, "keras" if name.startswith("keras") else "layer", phase="network"),
+            "network": "ResNet20",
+            "parameters": 270_000,
+        }
+        for name, ms in names.items()
+    ]
+    run = {**jax_run(cells), "command": "networks", "quick": False}
+    (table,) = tables.of_run(run)
+    assert "1 of 2 targets met" in table.notes
+    assert "missed: ModeNorm(16)" in table.notes
+    assert "<= 1.10 MISSED by 0.15" in table.text()
+    assert tables.ratio_summary([run]) is None
+    (quick,) = tables.of_run({**run, "quick": True})
+    assert not any("targets" in note for note in quick.notes)
 
 
 def test_options_that_do_not_fit_are_refused(capsys):
@@ -263,6 +325,7 @@ def cell(name, ms, role="layer", mode="jit", phase="train", shape=targets.SHAPES
 
 def jax_run(cells, device_kind="cpu"):
     return {
+        "command": "layers",
         "backend": "jax",
         "device_kind": device_kind,
         "dtype": "float32",

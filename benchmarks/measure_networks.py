@@ -1,0 +1,129 @@
+"""Measures a network with each norm on the backend of this process."""
+
+import argparse
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+import kerasnorm
+from benchmarks import BenchmarkError, contestants, machine, targets
+from benchmarks.contestants import BASELINES, BATCH_BASELINE, Contestant
+from benchmarks.measure import about_run, engine_for, policy
+from benchmarks.process import QUICK_ROUNDS
+from benchmarks.timing import Progress, Stopwatch, interleave
+from kerasnorm import models, registry
+
+NETWORK = "ResNet20"
+IMAGE, CLASSES = (32, 32, 3), 10
+# As the papers train it on CIFAR.
+BATCH, QUICK_BATCH = 128, 8
+SAMPLE_SECONDS, QUICK_SAMPLE_SECONDS = 0.5, 0.01
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the benchmark.
+
+    Args:
+        options: as `benchmarks.networks` declares them.
+
+    Returns:
+        The run, as a result file holds it.
+
+    Raises:
+        BenchmarkError: for options that do not fit, and for a network whose loss is not finite.
+    """
+    engine = engine_for(options)
+    chosen = contestants.select(options.norms)
+    baselines = [baseline for baseline in BASELINES if baseline.label == BATCH_BASELINE]
+    batch = options.batch or (QUICK_BATCH if options.quick else BATCH)
+    progress = Progress()
+    about = about_run("networks", engine, options)
+    keras.config.set_image_data_format("channels_last")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy(options.dtype))
+    try:
+        networks = {label(c): build(spec_of(c)) for c in (*baselines, *chosen)}
+    finally:
+        keras.config.set_dtype_policy(before)
+    x, y = examples(batch)
+    steps = {name: step_of(model, x, y) for name, model in networks.items()}
+    progress.stage(f"{engine.NAME} {NETWORK}:")
+    for name, step in steps.items():
+        progress(f"compiling {name}")
+        if not math.isfinite(step()):
+            raise BenchmarkError(f"{NETWORK} with {name} has a loss that is not finite.")
+    stopwatch = Stopwatch(engine.wait, engine.WAIT_EVERY_STEP)
+    other_load = machine.OtherLoad()
+    timings = interleave(
+        steps,
+        stopwatch,
+        rounds=options.rounds or (QUICK_ROUNDS if options.quick else targets.ROUNDS),
+        sample_seconds=QUICK_SAMPLE_SECONDS if options.quick else SAMPLE_SECONDS,
+        progress=progress,
+    )
+    common = {
+        "network": NETWORK,
+        "shape": [batch, *IMAGE],
+        "phase": "network",
+        "dtype": options.dtype,
+        "other_load": other_load.part(),
+    }
+    cells = [
+        {
+            "name": name,
+            "role": "keras" if name == BATCH_BASELINE else "layer",
+            "mode": mode_of(engine, networks[name]),
+            "parameters": sum(math.prod(w.shape) for w in networks[name].trainable_weights),
+            **common,
+            **timing.summary(),
+        }
+        for name, timing in timings.items()
+    ]
+    progress.done()
+    return {**about, "cells": cells, "kept": []}
+
+
+def label(contestant: Contestant) -> str:
+    """Its name; groups are as many as fit, up to 32."""
+    return contestant.label.removesuffix("(32)") if contestant not in BASELINES else BATCH_BASELINE
+
+
+def spec_of(contestant: Contestant) -> dict[str, Any]:
+    """The norm spec, with group arguments left open: the narrowest stage has 16 channels."""
+    package = kerasnorm if contestant.package == "kerasnorm" else keras.layers
+    arguments = contestant.arguments.items()
+    return {
+        "name": registry.name_of(getattr(package, contestant.layer)),
+        **{key: value for key, value in arguments if key not in registry.AUTO_ARGUMENTS},
+    }
+
+
+def build(norm: Any) -> keras.Model:
+    """The network, compiled, the same in every run."""
+    keras.utils.set_random_seed(0)
+    model = getattr(models, NETWORK)(IMAGE, CLASSES, norm)
+    optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    return model
+
+
+def examples(batch: int) -> tuple[Any, Any]:
+    """Images and labels, the same in every run."""
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((batch, *IMAGE), "float32")
+    y = generator.integers(0, CLASSES, batch)
+    return keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y.astype("int32"))
+
+
+def step_of(model: keras.Model, x: Any, y: Any):
+    """A training step; it returns the loss."""
+    # The function that `fit` calls for each batch, with nothing of its loop around it.
+    return lambda: float(model.train_on_batch(x, y))
+
+
+def mode_of(engine: Any, model: keras.Model) -> str:
+    """How `fit` runs it."""
+    without = {"tensorflow": "graph", "jax": "eager", "torch": "eager"}[engine.NAME]
+    return "jit" if model.jit_compile else without
