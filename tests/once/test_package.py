@@ -23,11 +23,13 @@ RANKS = {
     "kerasnorm.core": 0,
     "kerasnorm.layers": 1,
     "kerasnorm.registry": 2,
-    "kerasnorm.surgery": 3,
     "kerasnorm.consistent": 3,
-    "kerasnorm.models": 4,
-    "kerasnorm": 5,
-    "search": 6,
+    "kerasnorm.sites": 4,
+    "kerasnorm.carrying": 5,
+    "kerasnorm.surgery": 6,
+    "kerasnorm.models": 7,
+    "kerasnorm": 8,
+    "search": 9,
 }
 SOURCES = sorted(
     path.relative_to(ROOT) for top in ("kerasnorm", "search") for path in (ROOT / top).rglob("*.py")
