@@ -95,7 +95,7 @@ CASES = {
     "AllCNNC-conv": (models.AllCNNC, (8, 8, 3), 3, "conv", {}),
     "generator-ilm_instance": (
         models.Pix2PixGenerator,
-        (16, 16, 3),
+        (8, 8, 3),
         3,
         "ilm_instance",
         {"width": 4},
@@ -122,6 +122,7 @@ CASES = {
         {"width": 8, "heads": 2, "blocks": 1, "placement": "post"},
     ),
 }
+PREDICTED = ("basic-mode-first", "encoder-layer")
 
 
 def batch_for(model, options, count=4):
@@ -167,8 +168,19 @@ def test_trains_a_step_is_saved_and_loaded(case, tmp_path):
 
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
-    assert_same(call(loaded, x), call(model, x), 1e-6)
+    assert [layer.get_config() for layer in loaded.layers] == [
+        layer.get_config() for layer in model.layers
+    ]
+    for path, value, expected in zip(
+        (weight.path for weight in model.weights),
+        values_of(loaded.weights),
+        values_of(model.weights),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(value, expected, err_msg=path)
+    # With the same layers and weights it does the same; two forward passes for some.
+    if case in PREDICTED:
+        assert_same(call(loaded, x), call(model, x), 1e-6)
 
 
 @pytest.mark.slow
@@ -182,11 +194,13 @@ def test_every_architecture_trains(name):
     assert np.isfinite(model.train_on_batch(*batch_for(model, {}, count=2)))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_norm_is_legal_where_it_can_be(name):
-    sites = {site.shape: site for site in planned(name).sites}.values()
+def test_every_norm_is_legal_at_every_width():
+    sites = {
+        (site.channels, len(site.shape)): site for name in NAMES for site in planned(name).sites
+    }
+    assert {10, 16, 64, 96, 2048} <= {channels for channels, _ in sites}
     for norm in NORMS:
-        for site in sites:
+        for site in sites.values():
             site = dataclasses.replace(site, spec=norm)
             if norm == "conv" and len(site.shape) != 4:
                 with pytest.raises(ValueError, match="rank 4"):
@@ -276,7 +290,7 @@ def test_what_a_spec_says_counts_more_than_the_architecture():
 
 
 def test_without_norms_branches_start_at_zero():
-    model = models.ResNet110((8, 8, 3), 10, None, width=4)
+    model = models.ResNet32((8, 8, 3), 10, None, width=8)
     assert not any("norm" in layer.name for layer in model.layers)
     x, _ = batch_for(model, {})
     probabilities = call(model, x)
@@ -285,7 +299,7 @@ def test_without_norms_branches_start_at_zero():
     assert not keras.ops.convert_to_numpy(last.kernel).any()
     first = keras.ops.convert_to_numpy(model.get_layer("stage3_block2_conv1").kernel)
     # He's deviation, sqrt(2 / fan in), over the root of the number of blocks.
-    assert abs(first.std() / math.sqrt(2 / (9 * 16) / 54) - 1) < 0.15
+    assert abs(first.std() / math.sqrt(2 / (9 * 32) / 15) - 1) < 0.1
 
 
 def test_convolutions_start_with_he():
