@@ -244,10 +244,44 @@ def test_a_plan_is_the_model():
     assert [layer.name for layer in norms] == [site.path for site in plan.sites]
     assert [tuple(layer.input.shape) for layer in norms] == [site.shape for site in plan.sites]
     assert [site.channels for site in plan.sites[::6]] == [16, 16, 32, 64]
+    assert [site.shape[1] for site in plan.sites] == [32] * 7 + [16] * 6 + [8] * 6
     assert [layer.groups_of(layer.channels) for layer in norms[::6]] == [16, 16, 32, 32]
     assert not any(layer.use_bias for layer in model.layers if "conv" in layer.name)
     # Once outside of `plan`, functions build again.
     assert isinstance(BASIC((8, 8, 3), 2), keras.Model)
+
+
+def test_where_norms_are():
+    assert [site.shape[1] for site in planned("ResNet18").sites] == (
+        [112] + [56] * 4 + [28] * 5 + [14] * 5 + [7] * 5
+    )
+    # The first 1x1 of a bottleneck sees the image as it comes; the shortcut shrinks it.
+    second = [site for site in planned("ResNet50").sites if site.path.startswith("stage2_block1")]
+    assert [site.shape[1:] for site in second] == [
+        (56, 56, 128),
+        (28, 28, 128),
+        (28, 28, 512),
+        (28, 28, 512),
+    ]
+    assert planned("ResNet50", stem="cifar").sites[0].shape == (None, 224, 224, 64)
+    generator = planned("Pix2PixGenerator").sites
+    assert [site.shape[1:] for site in generator if site.stage == 0] == [
+        (64, 64, 128),
+        (32, 32, 256),
+        *((side, side, 512) for side in (16, 8, 4, 2)),
+    ]
+    assert [site.shape[1:] for site in generator if site.stage == 1] == [
+        *((side, side, 512) for side in (2, 4, 8, 16)),
+        (32, 32, 256),
+        (64, 64, 128),
+        (128, 128, 64),
+    ]
+    discriminator = planned("Pix2PixDiscriminator").sites
+    assert [site.shape[1:] for site in discriminator] == [
+        (64, 64, 128),
+        (32, 32, 256),
+        (31, 31, 512),
+    ]
 
 
 def test_several_norms():
@@ -286,6 +320,7 @@ def test_what_a_spec_says_counts_more_than_the_architecture():
     assert small[0].layer().kernel_sizes is None
     learned = [site.layer() for site in planned("AllCNNC", "learned_stats").sites]
     assert [len(layer.filters) for layer in learned] == [3] + [4] * 7
+    assert tuple(learned[1].filters) == (4, 4, 2, 1)
     assert tuple(learned[1].kernel_sizes) == (4, 3, 2, 3)
 
 
