@@ -210,7 +210,8 @@ def test_public_names_are_sorted_and_complete():
         for name, value in vars(kerasnorm).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
-    assert imported == set(kerasnorm.__all__)
+    modules = {name for name in kerasnorm.__all__ if inspect.ismodule(getattr(kerasnorm, name))}
+    assert imported | modules == set(kerasnorm.__all__)
 
 
 def test_the_version_has_its_section_in_the_changelog():
