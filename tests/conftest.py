@@ -25,6 +25,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 
+def keras_backend():
+    """The name of Keras's backend, which is imported no earlier than tests need it."""
+    import keras
+
+    return keras.backend.backend()
+
+
 def pytest_report_header(config):
     """Say what is under test, without importing it where workers will."""
     backend = os.environ.get("KERAS_BACKEND", "Keras's own choice of backend")
@@ -34,14 +41,36 @@ def pytest_report_header(config):
 
 def pytest_collection_modifyitems(config, items):
     """Leave the float64 tests of JAX to the run that has 64 bits switched on."""
-    import keras
-
-    if keras.backend.backend() != "jax" or os.environ.get("JAX_ENABLE_X64"):
+    if keras_backend() != "jax" or os.environ.get("JAX_ENABLE_X64"):
         return
     left_out = [item for item in items if item.get_closest_marker("float64")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("float64")]
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Of many networks that take one step each: nothing is gained by making them fast."""
+    if keras_backend() != "jax":
+        yield
+        return
+    import jax
+
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten_programs():
+    """JAX keeps all that it compiled, gigabytes in the end; no file needs another's programs."""
+    yield
+    if keras_backend() == "jax":
+        import jax
+
+        jax.clear_caches()
 
 
 @pytest.fixture

@@ -37,26 +37,13 @@ OTHERS = {
     "TransformerEncoder": ((50, 16), 10),
 }
 NAMES = (*RESNETS, *OTHERS)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONSISTENT = {"name": "consistent", "norm": "ilm_group", "branches": 2}
 NORMS = [
     CONSISTENT if name == "consistent" else name
     for name in kerasnorm.available()
     if name != "keras_unit"
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Of many networks that take one step each: nothing is gained by making them fast."""
-    if BACKEND != "jax":
-        yield
-        return
-    import jax
-
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def planned(name, norm="batch", **options):

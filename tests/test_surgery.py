@@ -11,6 +11,7 @@ import kerasnorm
 
 L = keras.layers
 BACKEND = keras.backend.backend()
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def numpy(value):
@@ -147,7 +148,7 @@ OTHERS = [
 
 
 # Those that are run where compiling every operation of every family would take minutes.
-RUN = ("ResNet50", "MobileNetV2", "ConvNeXtTiny", "NASNetMobile")
+RUN = {"jax": ("ResNet50", "ConvNeXtTiny"), "tensorflow": ("ResNet50", "NASNetMobile")}
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def quick_weights(monkeypatch):
 def cases():
     """Name, arguments, and whether to run the models; the large ones are slow."""
     for name, arguments in SMALLEST:
-        run = BACKEND == "torch" or name in RUN
+        run = BACKEND == "torch" or name in RUN[BACKEND]
         yield pytest.param(name, arguments, run, id=name)
         if not run:
             yield pytest.param(name, arguments, True, id=f"{name}-run", marks=pytest.mark.slow)
