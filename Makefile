@@ -7,6 +7,8 @@ WORKERS ?= 2
 TENSORFLOW ?= tensorflow-cpu
 # What `make test` leaves out; `make test-full` leaves out nothing.
 SELECT ?= not slow
+# What `make bench` times: layers, or networks.
+BENCH ?= layers
 # More arguments for pytest and for the benchmarks.
 ARGS ?=
 
@@ -111,9 +113,9 @@ $(LOWEST_KERAS_DIR): $(VENV)/.base | venv
 	@touch $@
 
 .PHONY: bench
-bench: venv ## time the layers on each backend (KERAS_BACKEND=... for one)
+bench: venv ## time layers, or BENCH=networks, on each backend (KERAS_BACKEND=... for one)
 	for backend in $(or $(KERAS_BACKEND),$(BACKENDS)); do \
-		KERAS_BACKEND=$$backend $(BIN)/python -m benchmarks layers $(ARGS) || exit 1; \
+		KERAS_BACKEND=$$backend $(BIN)/python -m benchmarks $(BENCH) $(ARGS) || exit 1; \
 	done
 
 .PHONY: clean
