@@ -1,6 +1,6 @@
 """Adaptive normalization layers for Keras 3, on TensorFlow, JAX and PyTorch."""
 
-from kerasnorm import models
+from kerasnorm import models, transforms
 from kerasnorm.consistent import ConsistentNorm, branch
 from kerasnorm.layers.associate import AssociateNorm
 from kerasnorm.layers.batch import BatchNorm
@@ -11,6 +11,7 @@ from kerasnorm.layers.learned_stats import LearnedStatsNorm
 from kerasnorm.layers.mode import ModeGroupNorm, ModeNorm
 from kerasnorm.registry import available, get, register, spec_of
 from kerasnorm.surgery import replace_norms, report_of
+from kerasnorm.training import ConsistentModel
 
 AssocNorm = AssociateNorm
 
@@ -20,6 +21,7 @@ __all__ = [
     "AssocNorm",
     "AssociateNorm",
     "BatchNorm",
+    "ConsistentModel",
     "ConsistentNorm",
     "ConvNorm",
     "GroupNorm",

@@ -4,15 +4,23 @@ import contextlib
 import contextvars
 import inspect
 import json
+from typing import NamedTuple
 
 import keras
+from keras import ops
 
 from kerasnorm import registry
 from kerasnorm.core import backends
 from kerasnorm.core.layer import PACKAGE, check_dtype
 
-# The branch of `with kerasnorm.branch(k)`; threads and contexts have their own.
-_branch = contextvars.ContextVar("kerasnorm.branch", default=0)
+# What the innermost context says: a branch, `Interleaved`, or nothing. Threads have their own.
+_choice = contextvars.ContextVar("kerasnorm.branch", default=None)
+
+
+class Interleaved(NamedTuple):
+    """That a batch holds each example once for every one of `count` branches, one after another."""
+
+    count: int
 
 
 @contextlib.contextmanager
@@ -21,7 +29,8 @@ def branch(k):
 
     It is for eager calls. A compiled function keeps the branch that it was traced with, so inside
     the context compiled functions (`model.predict`'s too) run operation by operation instead:
-    slowly, but never with a stale branch. Outside of any context the branch is 0.
+    slowly, but never with a stale branch. The replicas of a `tf.distribute` strategy run with the
+    branch of the thread that runs the strategy. Outside of any context the branch is 0.
 
     Args:
         k: the branch; a layer that has no such branch raises an error when it is called.
@@ -35,17 +44,49 @@ def branch(k):
     """
     if isinstance(k, bool) or not hasattr(k, "__index__") or int(k) < 0:
         raise ValueError(f"branch: k={k!r}. Needed: an integer of at least 0.")
-    with contextlib.nullcontext() if backends.is_tracing() else backends.run_eagerly():
-        token = _branch.set(int(k))
+    with _chosen(int(k)):
+        yield
+
+
+def interleaved(count):
+    """A context in which batches are what `interleave` makes of `count` branches' batches."""
+    return _chosen(Interleaved(count))
+
+
+@contextlib.contextmanager
+def _chosen(choice):
+    """A context with a choice of branches, in which nothing compiled earlier runs."""
+    eagerly = contextlib.nullcontext() if backends.is_tracing() else backends.run_eagerly()
+    with eagerly, backends.pass_on(choice):
+        token = _choice.set(choice)
         try:
             yield
         finally:
-            _branch.reset(token)
+            _choice.reset(token)
 
 
 def current_branch():
-    """The branch of the innermost `with kerasnorm.branch(k)`, else 0."""
-    return _branch.get()
+    """The branch, or `Interleaved`, of the innermost context; outside of any, 0."""
+    choice = _choice.get()
+    if choice is None:
+        choice = backends.passed_on()
+    return 0 if choice is None else choice
+
+
+def interleave(parts):
+    """The batches of several branches as one: the first example of each, the second of each, ...
+
+    Unlike one batch after the other, this leaves every example on the device that it is on where
+    batches are spread over devices.
+    """
+    shape = ops.shape(parts[0])
+    return ops.reshape(ops.stack(parts, axis=1), (shape[0] * len(parts), *shape[1:]))
+
+
+def separate(batch, count):
+    """What `interleave` put together: a list of `count` batches."""
+    shape = ops.shape(batch)
+    return ops.unstack(ops.reshape(batch, (shape[0] // count, count, *shape[1:])), count, axis=1)
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -112,17 +153,41 @@ class ConsistentNorm(keras.layers.Layer):
 
     def call(self, inputs, training=None, mask=None):
         """Normalize with the bank of the current branch."""
-        index = current_branch()
+        choice = current_branch()
+        arguments = {"training": training} if self._takes_training else {}
+        mask = mask if self._takes_mask else None
+        if not isinstance(choice, Interleaved):
+            self._check_has(choice)
+            if mask is not None:
+                arguments["mask"] = mask
+            return self.banks[choice](inputs, **arguments)
+        self._check_has(choice.count - 1)
+        parts = separate(inputs, choice.count)
+        masks = [None] * choice.count if mask is None else separate(mask, choice.count)
+        outputs = []
+        for bank, part, part_mask in zip(self.banks, parts, masks, strict=False):
+            if part_mask is not None:
+                arguments["mask"] = part_mask
+            outputs.append(bank(part, **arguments))
+        return interleave(outputs)
+
+    def _check_has(self, index):
+        """Refuse a branch that the layer has no bank for."""
         if index >= self.branches:
             raise ValueError(
                 f"ConsistentNorm '{self.name}': branch {index} was asked for. Needed: a branch "
                 f"from 0 to {self.branches - 1}, as many as the layer was made with "
                 f"(branches={self.branches})."
             )
-        arguments = {"training": training} if self._takes_training else {}
-        if self._takes_mask and mask is not None:
-            arguments["mask"] = mask
-        return self.banks[index](inputs, **arguments)
+
+    def bank_copy(self, index):
+        """A built layer like a bank, with its weights, by itself."""
+        bank = self.banks[index]
+        new = type(bank).from_config({**bank.get_config(), "name": self.name})
+        new.build_from_config(bank.get_build_config())
+        for target, source in zip(new.weights, bank.weights, strict=True):
+            target.assign(source.value)
+        return new
 
     def compute_output_shape(self, input_shape):
         """That of the copied layer."""

@@ -193,6 +193,35 @@ def replace_norms(model, spec, where=None, carry=True, preserve=False):
     return new_model
 
 
+def with_layers(model, layers):
+    """A copy of a functional or Sequential model in which given layers stand in for others.
+
+    Args:
+        model: a built model; it is left as it is.
+        layers: pairs of a layer of the model, or of a model inside of it, and a built layer.
+
+    Returns:
+        The new model, with copies of all other weights. It is not compiled.
+    """
+    if not (_is_graph(model) and model.built):
+        raise ValueError(
+            f"model '{model.name}' ({type(model).__name__}) cannot be copied with other layers. "
+            "Needed: a functional or Sequential model that is built."
+        )
+    operation = _Operation({}, carry=True, preserve=False)
+    operation.norms = {id(old): new for old, new in layers}
+    new_model = operation.model(model)
+    missing = [old.name for old, _ in layers if id(old) not in operation.copies]
+    if missing:
+        raise ValueError(
+            f"model '{model.name}': the layers {', '.join(missing)} lie inside of layers that are "
+            "defined by their own code, where none can be replaced. Needed: layers that stand in "
+            "the model itself, or in functional or Sequential models inside of it."
+        )
+    operation.finish(model, new_model)
+    return new_model
+
+
 # Finding.
 
 

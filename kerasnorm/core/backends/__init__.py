@@ -10,6 +10,9 @@ full-size steps and a matrix product:
 Its engine (`engine_*.py`) is what it does beside arithmetic:
 
 * ``replica_sum(x)`` and ``replica_max(x)`` over a data-parallel run
+* ``unscaled_loss(loss)``: of a replica, what Keras made a share of the whole batch's
+* ``pass_on(value)`` is a context in which ``passed_on()`` is the value, in the threads that the
+  engine starts for replicas; elsewhere it may be None
 * ``is_tracing()`` and ``run_eagerly()``, for what must not be baked into a compiled function
 * ``refuse_dtype(dtype)``: why it cannot compute in a dtype, or None
 """
@@ -29,7 +32,10 @@ dot = _kernels.dot
 moments = _kernels.moments
 
 is_tracing = _engine.is_tracing
+pass_on = _engine.pass_on
+passed_on = _engine.passed_on
 refuse_dtype = _engine.refuse_dtype
 replica_max = _engine.replica_max
 replica_sum = _engine.replica_sum
 run_eagerly = _engine.run_eagerly
+unscaled_loss = _engine.unscaled_loss

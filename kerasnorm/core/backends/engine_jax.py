@@ -1,5 +1,7 @@
 """JAX beside arithmetic."""
 
+import contextlib
+
 import jax
 
 
@@ -11,6 +13,21 @@ def replica_sum(x):
 def replica_max(x):
     """Arrays are global under `keras.distribution`: a maximum over examples is over all devices."""
     return x
+
+
+def unscaled_loss(loss):
+    """Keras takes a loss as it is."""
+    return loss
+
+
+def pass_on(value):
+    """A context that does nothing: no replica runs in a thread of its own."""
+    return contextlib.nullcontext()
+
+
+def passed_on():
+    """Nothing is: no replica runs in a thread of its own."""
+    return None
 
 
 def is_tracing():

@@ -13,6 +13,21 @@ def replica_max(x):
     return x
 
 
+def unscaled_loss(loss):
+    """Keras takes a loss as it is."""
+    return loss
+
+
+def pass_on(value):
+    """A context that does nothing: no replica runs in a thread of its own."""
+    return contextlib.nullcontext()
+
+
+def passed_on():
+    """Nothing is: no replica runs in a thread of its own."""
+    return None
+
+
 def is_tracing():
     """Nothing is ever traced."""
     return False

@@ -29,6 +29,37 @@ def replica_max(x):
     return tf.reduce_max(gathered, axis=0)
 
 
+def unscaled_loss(loss):
+    """Keras divides each replica's loss by their number, for the sum of all to be the mean."""
+    return loss * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
+
+
+class _PassedOn:
+    """A variable creator that creates as usual, and holds a value.
+
+    Creators are what the thread of a replica takes over from the thread that starts it.
+    """
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, next_creator, **kwargs):
+        return next_creator(**kwargs)
+
+
+def pass_on(value):
+    """A context in which `passed_on` is the value, in threads of replicas too."""
+    return tf.variable_creator_scope(_PassedOn(value))
+
+
+def passed_on():
+    """The value of the innermost `pass_on` of this thread or the one that started it, or None."""
+    # TensorFlow has no public way to read the creators. Entries are `(priority, creator)`.
+    creators = tf.compat.v1.get_default_graph()._variable_creator_stack
+    held = [creator.value for _, creator in creators if isinstance(creator, _PassedOn)]
+    return held[-1] if held else None
+
+
 def is_tracing():
     """Whether the operations of this moment are being recorded in a graph."""
     return not tf.executing_eagerly()

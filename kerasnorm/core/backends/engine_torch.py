@@ -1,5 +1,7 @@
 """PyTorch beside arithmetic."""
 
+import contextlib
+
 import torch
 
 from kerasnorm.core.backends.switch import Switch
@@ -42,6 +44,21 @@ def replica_max(x):
         x = x.clone(memory_format=torch.contiguous_format)
         torch.distributed.all_reduce(x, op=torch.distributed.ReduceOp.MAX)
     return x
+
+
+def unscaled_loss(loss):
+    """Keras takes a loss as it is."""
+    return loss
+
+
+def pass_on(value):
+    """A context that does nothing: no replica runs in a thread of its own."""
+    return contextlib.nullcontext()
+
+
+def passed_on():
+    """Nothing is: no replica runs in a thread of its own."""
+    return None
 
 
 def is_tracing():
