@@ -186,7 +186,8 @@ class ConsistentNorm(keras.layers.Layer):
         new = type(bank).from_config({**bank.get_config(), "name": self.name})
         new.build_from_config(bank.get_build_config())
         for target, source in zip(new.weights, bank.weights, strict=True):
-            target.assign(source.value)
+            # A copy: JAX gives arrays away to compiled steps.
+            target.assign(ops.copy(source.value))
         return new
 
     def compute_output_shape(self, input_shape):

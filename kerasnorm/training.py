@@ -1,5 +1,7 @@
 """Training with Consistent Normalization: every transformation through its own branch."""
 
+import functools
+import inspect
 import math
 from typing import Any, NamedTuple
 
@@ -89,6 +91,7 @@ class ConsistentModel(keras.Model):
         self._branch_losses = [
             keras.metrics.Mean(name=f"branch_{index}_loss") for index in range(self.branches)
         ]
+        self._separate = _Separate(self.branches)
         # Whether another layer than ConsistentNorm mixes examples; found when it is needed.
         self._mixes: bool | None = None
         if model.built:
@@ -176,28 +179,30 @@ class ConsistentModel(keras.Model):
 
     def call(self, inputs, training=None):
         """The model's outputs in inference; `BranchOutputs` in training."""
+        # Said to the model as well: JAX's trainer calls without Keras's record of it.
+        run = self.model
+        if "training" in inspect.signature(run.call).parameters:
+            run = functools.partial(run, training=bool(training))
         if not training:
-            return self.model(inputs)
+            return run(inputs)
         batches = [
             inputs if transform is None else self._transformed(index, transform, inputs)
             for index, transform in enumerate(self.transforms)
         ]
         if self._in_one_pass(batches):
             with interleaved(self.branches):
-                outputs = self.model(keras.tree.map_structure(_interleave, *batches))
-            parts = keras.tree.map_structure(
-                lambda output: _Leaf(_separate(output, self.branches)), outputs
-            )
+                outputs = run(keras.tree.map_structure(_interleave, *batches))
+            parts = [self._separate(output) for output in keras.tree.flatten(outputs)]
             return BranchOutputs(
                 [
-                    keras.tree.map_structure(lambda leaf, k=index: leaf.parts[k], parts)
-                    for index in range(self.branches)
+                    keras.tree.pack_sequence_as(outputs, list(one))
+                    for one in zip(*parts, strict=True)
                 ]
             )
         outputs = []
         for index, batch in enumerate(batches):
             with branch(index):
-                outputs.append(self.model(batch))
+                outputs.append(run(batch))
         return BranchOutputs(outputs)
 
     def _transformed(self, index, transform, inputs):
@@ -329,26 +334,27 @@ class ConsistentModel(keras.Model):
         return cls(**config)
 
 
-class _Leaf:
-    """Holds the parts of an output, so that `tree` does not walk into the list of them."""
+class _Separate(keras.layers.Layer):
+    """Gives the batch of each branch, and its mask, as layers of Keras hand masks on."""
 
-    def __init__(self, parts):
-        self.parts = parts
+    def __init__(self, count):
+        super().__init__(autocast=False, name="separate")
+        self.count = count
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs):
+        return separate(inputs, self.count)
+
+    def compute_mask(self, inputs, previous_mask):
+        if previous_mask is None:
+            return [None] * self.count
+        return separate(previous_mask, self.count)
 
 
 def _interleave(*parts):
     """The batches of all branches as one."""
     return interleave(parts)
-
-
-def _separate(output, count):
-    """The outputs of all branches, with the mask that Keras keeps with a tensor."""
-    parts = separate(output, count)
-    mask = getattr(output, "_keras_mask", None)
-    if mask is not None:
-        for part, part_mask in zip(parts, separate(mask, count), strict=True):
-            part._keras_mask = part_mask
-    return parts
 
 
 def _is_identity(transform):

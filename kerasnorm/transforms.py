@@ -151,9 +151,7 @@ class ScaleAndPad(Transform):
         sides = self.sides_of(images)
         small = [max(round(side * self.scale), 1) for side in sides]
         before = [(side - s) // 2 for side, s in zip(sides, small, strict=True)]
-        padding = [
-            (b, side - s - b) for side, s, b in zip(sides, small, before, strict=True)
-        ]
+        padding = [(b, side - s - b) for side, s, b in zip(sides, small, before, strict=True)]
         return ops.pad(self.resized(images, small), [(0, 0), *padding, (0, 0)])
 
     def compute_output_shape(self, input_shape):
@@ -229,9 +227,7 @@ class Blur(Transform):
             kernel = ops.reshape(weights, shape)
             total = ops.depthwise_conv(inside, kernel, padding="same", data_format="channels_last")
             kernel = ops.tile(kernel, (1, 1, images.shape[-1], 1))
-            images = ops.depthwise_conv(
-                images, kernel, padding="same", data_format="channels_last"
-            )
+            images = ops.depthwise_conv(images, kernel, padding="same", data_format="channels_last")
             images = images / total
         return images
 

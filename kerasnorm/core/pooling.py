@@ -147,7 +147,7 @@ def has_positions(moments, synchronized=False):
         total = ops.sum(moments.count)
     else:
         examples = ops.shape(moments.mean)[0]
-        if isinstance(examples, int) and not synchronized:
-            return examples > 0
+        if isinstance(examples, int) and not synchronized and examples > 0:
+            return True
         total = ops.cast(examples, moments.mean.dtype)
     return (backends.replica_max(total) if synchronized else total) > 0
