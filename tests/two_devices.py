@@ -1,0 +1,231 @@
+"""What two devices make of one batch, each of a part of it; run as a process of its own.
+
+`python two_devices.py FILE` writes the outputs, gradients and moving statistics of each case, and
+how many numbers every collective operation moved, to FILE. On torch there are two such processes,
+and FILE gets the rank's number.
+"""
+
+import os
+import re
+import sys
+
+import numpy as np
+
+SHAPE = (8, 4, 6, 8)
+# Layer and arguments. Where there is a mask, examples weigh differently.
+LAYERS = {
+    "BatchNorm": ("BatchNorm", {}),
+    "ModeNorm": ("ModeNorm", {"modes": 3}),
+    "ConvNorm": ("ConvNorm", {}),
+    "ConvNorm, weighted": ("ConvNorm", {"weighted_variance": True}),
+}
+# The examples of the first device. JAX takes equal parts only.
+SPLITS = {"even": 4, "uneven": 5, "all and none": 8}
+
+
+def cases(backend):
+    """Name, layer, arguments, whether masked, and the examples of the first device."""
+    return [
+        (f"{name}, {split}{', masked' * masked}", *LAYERS[name], masked, first)
+        for name in LAYERS
+        for split, first in SPLITS.items()
+        for masked in (False, True)
+        if backend != "jax" or split == "even"
+    ]
+
+
+def batch(masked):
+    """Inputs far from zero, output weights and a mask."""
+    from backend_tools import data, output_weights_for, random_mask
+
+    mask = random_mask(SHAPE, fully_masked=[1]) if masked else None
+    return data(SHAPE, mean=3.0), output_weights_for(SHAPE, mask=mask), mask
+
+
+def parts_of(array, first):
+    """The parts of the two devices."""
+    return [None, None] if array is None else [array[:first], array[first:]]
+
+
+def layer_of(name, arguments):
+    from backend_tools import make_layer
+
+    return make_layer(name, {**arguments, "synchronized": True}, SHAPE)
+
+
+def objective(layer, x, output_weights, mask):
+    """The outputs, and the sum that is differentiated."""
+    from backend_tools import call_arguments, objective_of
+
+    outputs = layer(x, **call_arguments(layer, True, mask))
+    return outputs, objective_of(outputs, output_weights)
+
+
+def save(results, case, moved, outputs, gradients, layer):
+    """Keep what one device, or all, found: gradients for the input first."""
+    import keras
+
+    def numpy(value):
+        return np.array(keras.ops.convert_to_numpy(value))
+
+    results[f"{case}/moved"] = np.array(moved)
+    results[f"{case}/outputs"] = numpy(outputs)
+    results[f"{case}/inputs"] = numpy(gradients[0])
+    for variable, gradient in zip(layer.trainable_variables, gradients[1:], strict=True):
+        results[f"{case}/gradient {variable.name}"] = numpy(gradient)
+    for variable in layer.non_trainable_variables:
+        results[f"{case}/statistic {variable.name}"] = numpy(variable.value)
+
+
+def tensorflow(path):
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    moved = []
+    for name in ("all_reduce", "all_gather"):
+        watch(tf.distribute.ReplicaContext, name, lambda args: moved.append(size_of(args[-1])))
+
+    def size_of(value):
+        return int(np.prod(value.shape)) if hasattr(value, "shape") else 0
+
+    results = {}
+    for case, name, arguments, masked, first in cases("tensorflow"):
+        with strategy.scope():
+            layer = layer_of(name, arguments)
+
+        def spread(array, first=first):
+            return strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(
+                    parts_of(array, first)[context.replica_id_in_sync_group]
+                )
+            )
+
+        given = [spread(array) for array in batch(masked) if array is not None]
+
+        def step(x, output_weights, mask=None, layer=layer):
+            weights = [variable.value for variable in layer.trainable_variables]
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                outputs, total = objective(layer, x, output_weights, mask)
+            gradients = tape.gradient(total, [x, *weights])
+            return outputs, gradients
+
+        moved.clear()
+        run = tf.function(lambda *given, step=step: strategy.run(step, args=given))
+        outputs, gradients = run(*given)
+        local = strategy.experimental_local_results
+        save(
+            results,
+            case,
+            moved,
+            tf.concat(local(outputs), 0),
+            [tf.concat(local(gradients[0]), 0), *(sum(local(g)) for g in gradients[1:])],
+            layer,
+        )
+    np.savez(path, **results)
+
+
+def jax(path):
+    import jax
+    import keras
+    from jax.sharding import NamedSharding
+    from jax.sharding import PartitionSpec as P
+
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
+    assert len(jax.devices()) == 2
+    results = {}
+    for case, name, arguments, masked, _ in cases("jax"):
+        layer = layer_of(name, arguments)
+        given = [
+            None if array is None else jax.device_put(array, NamedSharding(mesh, P("batch")))
+            for array in batch(masked)
+        ]
+        state = [[v.value for v in layer.trainable_variables]]
+        state += [[v.value for v in layer.non_trainable_variables]]
+
+        def loss(x, trainable, other, output_weights, mask, layer=layer):
+            from backend_tools import call_arguments, objective_of
+
+            outputs, other = layer.stateless_call(
+                trainable, other, x, **call_arguments(layer, True, mask)
+            )
+            return objective_of(outputs, output_weights), (outputs, other)
+
+        step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+        step = step.lower(given[0], *state, *given[1:]).compile()
+        (_, (outputs, statistics)), (dx, gradients) = step(given[0], *state, *given[1:])
+        assert len(outputs.sharding.device_set) == 2
+        for variable, value in zip(layer.non_trainable_variables, statistics, strict=True):
+            variable.assign(value)
+        save(results, case, moved_in(step.as_text()), outputs, [dx, *gradients], layer)
+    np.savez(path, **results)
+
+
+def moved_in(program):
+    """The sizes of what the collective operations of a compiled JAX program give."""
+    kinds = (
+        "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
+    )
+    sizes = []
+    for line in re.findall(rf"= (.*?) (?:{kinds})(?:-start)?\(", program):
+        for shape in re.findall(r"\w+\[([\d,]*)\]", line):
+            sizes.append(int(np.prod([int(n) for n in shape.split(",") if n] or [1])))
+    return sizes
+
+
+def torch(path):
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    moved = []
+    for name in ("all_reduce", "all_gather", "broadcast", "all_gather_into_tensor"):
+        watch(torch.distributed, name, lambda args: moved.append(args[0].numel()))
+    results = {}
+    for case, name, arguments, masked, first in cases("torch"):
+        layer = layer_of(name, arguments)
+        replica = DistributedDataParallel(layer)
+        x, output_weights, mask = (
+            None if array is None else torch.tensor(array)
+            for array in (parts_of(array, first)[rank] for array in batch(masked))
+        )
+        x.requires_grad_(True)
+        moved.clear()
+        outputs, total = objective(replica_of(replica, layer), x, output_weights, mask)
+        total.backward()
+        # DistributedDataParallel averages over the processes; the objective is a sum.
+        gradients = [2 * variable.value.grad for variable in layer.trainable_variables]
+        save(results, case, moved, outputs.detach(), [x.grad, *gradients], layer)
+    np.savez(f"{path}{rank}.npz", **results)
+    torch.distributed.destroy_process_group()
+
+
+class replica_of:
+    """The layer of torch's wrapper, called through the wrapper."""
+
+    def __init__(self, replica, layer):
+        self.call = layer.call
+        self.replica = replica
+
+    def __call__(self, *args, **kwargs):
+        return self.replica(*args, **kwargs)
+
+
+def watch(holder, name, see):
+    """Let `see` know the arguments of every call of a function."""
+    function = getattr(holder, name)
+
+    def watched(*args, **kwargs):
+        see(args)
+        return function(*args, **kwargs)
+
+    setattr(holder, name, watched)
+
+
+if __name__ == "__main__":
+    {"tensorflow": tensorflow, "jax": jax, "torch": torch}[os.environ["KERAS_BACKEND"]](sys.argv[1])
