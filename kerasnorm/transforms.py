@@ -85,10 +85,15 @@ class Transform(keras.layers.Layer):
         return list(sides)
 
     def resized(self, images, sides):
-        """Images of another size, without aliasing."""
-        return ops.image.resize(
-            images, sides, interpolation="bilinear", antialias=True, data_format="channels_last"
+        """Images of another size, bilinear, without aliasing.
+
+        As two matrix products: XLA on TensorFlow has no antialiased resizing.
+        """
+        rows, columns = (
+            ops.convert_to_tensor(_triangles(old, new), dtype=images.dtype)
+            for old, new in zip(self.sides_of(images), sides, strict=True)
         )
+        return ops.einsum("qw,npwc->npqc", columns, ops.einsum("ph,nhwc->npwc", rows, images))
 
     def get_config(self):
         """The constructor's arguments."""
@@ -373,3 +378,15 @@ def _with_sides(shape, sides, data_format):
     if data_format == "channels_first":
         return (shape[0], shape[1], *sides)
     return (shape[0], *sides, shape[3])
+
+
+def _triangles(old, new):
+    """What each old position weighs in each new one: a triangle around it, with sum 1."""
+    step = old / new
+    width = max(step, 1.0)
+    matrix = []
+    for position in range(new):
+        middle = (position + 0.5) * step
+        weights = [max(0.0, 1 - abs(other + 0.5 - middle) / width) for other in range(old)]
+        matrix.append([weight / sum(weights) for weight in weights])
+    return matrix

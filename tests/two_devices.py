@@ -5,6 +5,7 @@ how many numbers every collective operation moved, to FILE. On torch there are t
 and FILE gets the rank's number.
 """
 
+import math
 import os
 import re
 import sys
@@ -84,12 +85,14 @@ def tensorflow(path):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     moved = []
-    for name in ("all_reduce", "all_gather"):
-        watch(tf.distribute.ReplicaContext, name, lambda args: moved.append(size_of(args[-1])))
 
-    def size_of(value):
-        return int(np.prod(value.shape)) if hasattr(value, "shape") else 0
+    def count(args):
+        """At run time: the graph does not know every shape."""
+        value = tf.convert_to_tensor(args[1] if len(args) == 2 else args[2])
+        tf.numpy_function(lambda size: moved.append(int(size)), [tf.size(value)], [])
 
+    watch(tf.distribute.ReplicaContext, "all_reduce", count)
+    watch(tf.distribute.ReplicaContext, "all_gather", count)
     results = {}
     for case, name, arguments, masked, first in cases("tensorflow"):
         with strategy.scope():
@@ -171,8 +174,8 @@ def moved_in(program):
     )
     sizes = []
     for line in re.findall(rf"= (.*?) (?:{kinds})(?:-start)?\(", program):
-        for shape in re.findall(r"\w+\[([\d,]*)\]", line):
-            sizes.append(int(np.prod([int(n) for n in shape.split(",") if n] or [1])))
+        shapes = re.findall(r"\w+\[([\d,]*)\]", line)
+        sizes += [math.prod(int(n) for n in shape.split(",") if n) for shape in shapes]
     return sizes
 
 
