@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import layers, networks, show
+from benchmarks import branches, layers, networks, show
 
 COMMANDS: dict[str, ModuleType] = {
     "layers": layers,
     "networks": networks,
+    "branches": branches,
     "show": show,
 }
 

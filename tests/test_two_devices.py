@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+import branches_on_two_devices
 import kerasnorm
 import two_devices
 from backend_tools import BACKEND, data, make_layer, value_and_gradients
@@ -117,3 +118,31 @@ def test_without_an_engine_it_is_one_device(name):
         [numpy(w.value) for w in synchronized.weights], [numpy(w.value) for w in plain.weights]
     )
     assert kerasnorm.get({"name": name, "synchronized": True}).synchronized
+
+
+@pytest.fixture(scope="module")
+def branches(tmp_path_factory):
+    """What Consistent Normalization gave on two devices."""
+    if BACKEND == "torch":
+        pytest.skip("Keras trains on one device there")
+    path = tmp_path_factory.mktemp("branches") / "found.npz"
+    run_on_two_devices(branches_on_two_devices.__file__, path)
+    return dict(np.load(path))
+
+
+@pytest.mark.parametrize("passes", ["one pass", "passes"])
+def test_consistent_models_train_as_on_one_device(branches, passes):
+    options = {} if passes == "one pass" else {"concatenate": False}
+    _, expected = branches_on_two_devices.trained(options)
+    for key, value in expected.items():
+        assert_same(branches[f"{passes}/{key}"], value, 2e-5)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="replicas are threads there alone")
+@pytest.mark.parametrize("index", range(3))
+def test_threads_of_replicas_see_the_branch(branches, index):
+    found = {key: v for key, v in branches.items() if key.startswith(f"branch {index}/")}
+    expected = found.pop(f"branch {index}/expected")
+    assert len(found) == 5 + (index == 0)
+    for value in found.values():
+        assert_same(value, expected)

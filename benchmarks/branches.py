@@ -1,0 +1,65 @@
+"""Time a training step of `ConsistentModel`: all transforms in one pass against a pass for each.
+
+Both are the same computation, in interleaved rounds in one process, of a small residual network.
+"""
+
+import statistics
+import time
+
+HELP = "time Consistent Normalization's branches in one pass and in several"
+
+
+def add_arguments(parser):
+    parser.add_argument("--branches", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--side", type=int, default=16, help="height and width of the images")
+    parser.add_argument("--rounds", type=int, default=9)
+
+
+def environment(options):
+    return {}
+
+
+def run(options):
+    import keras
+    import numpy as np
+
+    import kerasnorm
+
+    def convolution(x, filters):
+        x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+        return kerasnorm.ConsistentNorm("batch", options.branches)(x)
+
+    def model(concatenate):
+        inputs = keras.Input((options.side, options.side, 3))
+        x = keras.layers.ReLU()(convolution(inputs, 16))
+        for _ in range(3):
+            y = keras.layers.ReLU()(convolution(x, 16))
+            x = keras.layers.ReLU()(keras.layers.Add()([x, convolution(y, 16)]))
+        x = keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x))
+        noise = [kerasnorm.transforms.Noise(0.1) for _ in range(options.branches - 1)]
+        result = kerasnorm.ConsistentModel(
+            keras.Model(inputs, x), [None, *noise], concatenate=concatenate
+        )
+        jit = keras.backend.backend() != "torch"
+        result.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=jit)
+        return result
+
+    x = np.random.default_rng(0).normal(size=(options.batch_size, options.side, options.side, 3))
+    y = np.zeros((options.batch_size, 10))
+    models = {"one pass": model(True), "a pass each": model(False)}
+    times = {name: [] for name in models}
+    for turn in range(options.rounds + 2):
+        for name, one in models.items():
+            begin = time.perf_counter()
+            one.train_on_batch(x, y)
+            if turn >= 2:  # The first ones compile.
+                times[name].append(1000 * (time.perf_counter() - begin))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(
+        f"{keras.backend.backend()}, {options.branches} branches, batch {options.batch_size}, "
+        f"{options.side}x{options.side}: "
+        + ", ".join(f"{name} {median:.1f} ms" for name, median in medians.items())
+        + f", ratio {medians['one pass'] / medians['a pass each']:.2f}"
+    )
+    return 0
