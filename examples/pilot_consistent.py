@@ -126,10 +126,11 @@ def main():
     held_out = train_test_split(x, y, train_size=0.8, random_state=1, stratify=y)
     sizes = options.epochs, options.batch_size
     results, rates = {}, {}
-    for name, arm in ARMS.items():
-        rates[name] = max(RATES, key=lambda rate, arm=arm: train(*arm, rate, 100, held_out, *sizes))
+    for name, (norm, copies) in ARMS.items():
+        tried = [train(norm, copies, rate, 100, held_out, *sizes) for rate in RATES]
+        rates[name] = RATES[int(np.argmax(tried))]
         results[name] = [
-            train(*arm, rates[name], seed, parts, *sizes) for seed in range(options.seeds)
+            train(norm, copies, rates[name], seed, parts, *sizes) for seed in range(options.seeds)
         ]
         mean, half = interval(100 * np.array(results[name]))
         print(f"{name:16} {mean:6.2f} +- {half:.2f} %   rate {rates[name]}")

@@ -18,9 +18,9 @@ _choice = contextvars.ContextVar("kerasnorm.branch", default=None)
 
 
 class Interleaved(NamedTuple):
-    """That a batch holds each example once for every one of `count` branches, one after another."""
+    """That a batch holds each example once for every one of several branches, one after another."""
 
-    count: int
+    branches: int
 
 
 @contextlib.contextmanager
@@ -161,9 +161,9 @@ class ConsistentNorm(keras.layers.Layer):
             if mask is not None:
                 arguments["mask"] = mask
             return self.banks[choice](inputs, **arguments)
-        self._check_has(choice.count - 1)
-        parts = separate(inputs, choice.count)
-        masks = [None] * choice.count if mask is None else separate(mask, choice.count)
+        self._check_has(choice.branches - 1)
+        parts = separate(inputs, choice.branches)
+        masks = [None] * choice.branches if mask is None else separate(mask, choice.branches)
         outputs = []
         for bank, part, part_mask in zip(self.banks, parts, masks, strict=False):
             if part_mask is not None:
