@@ -281,7 +281,8 @@ class ConsistentModel(keras.Model):
     def get_metrics_result(self):
         """Without the branches' losses where there was no training, as in `evaluate`."""
         results = super().get_metrics_result()
-        if not backends.is_tracing() and float(self._branch_losses[0].count) == 0:
+        # An operation makes a number of a variable that is spread over replicas.
+        if not backends.is_tracing() and float(self._branch_losses[0].count + 0) == 0:
             for tracker in self._branch_losses:
                 results.pop(tracker.name)
         return results
