@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import functools
 import inspect
 import json
 from typing import NamedTuple
@@ -11,7 +12,8 @@ from keras import ops
 
 from kerasnorm import registry
 from kerasnorm.core import backends
-from kerasnorm.core.layer import PACKAGE, check_dtype
+from kerasnorm.core.layer import PACKAGE, Normalization, check_dtype
+from kerasnorm.core.pooling import Moments
 
 # What the innermost context says: a branch, `Interleaved`, or nothing. Threads have their own.
 _choice = contextvars.ContextVar("kerasnorm.branch", default=None)
@@ -162,6 +164,10 @@ class ConsistentNorm(keras.layers.Layer):
                 arguments["mask"] = mask
             return self.banks[choice](inputs, **arguments)
         self._check_has(choice.branches - 1)
+        if training and all(map(_has_row_per_example, self.banks)):
+            # Full-size arrays stay together: each bank gives the coefficients of its own examples.
+            formula = functools.partial(self._coefficients, choice.branches)
+            return self.banks[0].normalized(inputs, training, mask, formula)
         parts = separate(inputs, choice.branches)
         masks = [None] * choice.branches if mask is None else separate(mask, choice.branches)
         outputs = []
@@ -170,6 +176,19 @@ class ConsistentNorm(keras.layers.Layer):
                 arguments["mask"] = part_mask
             outputs.append(bank(part, **arguments))
         return interleave(outputs)
+
+    def _coefficients(self, branches, moments, training):
+        """Scale and shift of interleaved examples from their moments."""
+        parts = zip(
+            *([None] * branches if v is None else separate(v, branches) for v in moments),
+            strict=True,
+        )
+        rows = []
+        for bank, part in zip(self.banks, parts, strict=False):
+            own = Moments(*part)
+            shape = ops.shape(own.mean)
+            rows.append([ops.broadcast_to(v, shape) for v in bank.coefficients(own, training)])
+        return tuple(map(interleave, zip(*rows, strict=True)))
 
     def _check_has(self, index):
         """Refuse a branch that the layer has no bank for."""
@@ -205,6 +224,16 @@ class ConsistentNorm(keras.layers.Layer):
             "norm": json.loads(self._norm),
             "branches": self.branches,
         }
+
+
+def _has_row_per_example(bank):
+    """Whether a bank, in training, can do without an array of its own examples alone."""
+    return (
+        isinstance(bank, Normalization)
+        and bank.row_per_example
+        and bank.trainable
+        and bank.activity_regularizer is None
+    )
 
 
 def _config_of(template):

@@ -90,6 +90,10 @@ class Normalization(keras.layers.Layer):
         self.supports_masking = True
         check_dtype(self)
 
+    # Whether moments and coefficients have a row per example, so that the rows of a batch may get
+    # their coefficients from different layers.
+    row_per_example = True
+
     # What a method defines.
 
     def check_build(self, channels, input_shape):
@@ -158,6 +162,10 @@ class Normalization(keras.layers.Layer):
 
     def call(self, inputs, training=None, mask=None):
         """Normalize."""
+        return self.normalized(inputs, training, mask, self.coefficients)
+
+    def normalized(self, inputs, training, mask, coefficients):
+        """What `call` gives, with `coefficients` as the method's formula."""
         self.check_inputs(inputs)
         training = bool(training) and self.trainable
         rank = len(inputs.shape)
@@ -175,7 +183,7 @@ class Normalization(keras.layers.Layer):
             # Cleaned first, so that what is masked, be it infinite, reaches nothing.
             x = ops.where(mask, x, ops.zeros_like(x))
         handle, moments = self.measure(x, channel_axis, mask, training)
-        scale, shift = self.coefficients(moments, training)
+        scale, shift = coefficients(moments, training)
         if mask is not None:
             present = ops.any(ops.squeeze(mask, channel_axis), axis=1, keepdims=True)
             scale = ops.where(present, scale, ops.zeros_like(scale))

@@ -70,6 +70,9 @@ class ConvNorm(BatchStatistics):
         Esposito and Ganaba, 2021, "Convolutional Normalization", section 3 and appendix B.
     """
 
+    # In training a row is a position.
+    row_per_example = False
+
     def __init__(
         self,
         kernel_sizes=None,
