@@ -41,4 +41,5 @@ __all__ = [
     "replace_norms",
     "report_of",
     "spec_of",
+    "transforms",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kerasnorm
+from kerasnorm import consistent
 from small_models import (
     BACKEND,
     CHANNELS,
@@ -325,3 +326,54 @@ def test_branches_start_differently_where_weights_are_random():
         for bank in layer.banks
     )
     assert (first != second).all()
+
+
+# All branches in one batch.
+
+
+def interleaved_call(layer, parts, masks=None):
+    """The outputs of each branch for a batch in which the branches' examples alternate."""
+    count = len(parts)
+    batch = consistent.interleave([keras.ops.convert_to_tensor(part) for part in parts])
+    arguments = {}
+    if masks is not None:
+        masks = [keras.ops.convert_to_tensor(mask) for mask in masks]
+        arguments["mask"] = consistent.interleave(masks)
+    with consistent.interleaved(count):
+        outputs = layer(batch, training=True, **arguments)
+    return [numpy(part) for part in consistent.separate(outputs, count)]
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("name", copies())
+def test_all_branches_in_one_batch(name, trainable):
+    layer = built(copies()[name])
+    layer.trainable = trainable
+    parts = [images(3, seed=seed) for seed in range(3)]
+    before = weight_values(layer)
+    outputs = interleaved_call(layer, parts)
+    statistics = weight_values(layer)
+    for weight, value in zip(layer.weights, before, strict=True):
+        weight.assign(value)
+    expected = []
+    for bank, part in zip(layer.banks, parts, strict=True):
+        expected.append(numpy(bank(part, training=True)))
+    assert_same(outputs, expected, 1e-4)
+    assert_same(statistics, weight_values(layer), 1e-5)
+
+
+@pytest.mark.parametrize("norm", [kerasnorm.ModeNorm(), keras.layers.BatchNormalization()])
+def test_masks_of_all_branches_in_one_batch(norm):
+    layer = built(norm, branches=2)
+    parts = [images(3, seed=seed) for seed in range(2)]
+    masks = [np.random.default_rng(seed).uniform(size=(3, *IMAGE)) < 0.5 for seed in range(2)]
+    outputs = interleaved_call(layer, parts, masks)
+    for bank, part, mask, output in zip(layer.banks, parts, masks, outputs, strict=True):
+        expected = bank(part, training=True, mask=keras.ops.convert_to_tensor(mask))
+        assert_same(output[mask], numpy(expected)[mask], 1e-4)
+
+
+def test_a_batch_of_more_branches_than_there_are():
+    layer = built(branches=2)
+    with pytest.raises(ValueError, match=r"branch 2 was asked for.*branches=2"):
+        interleaved_call(layer, [images(1)] * 3)

@@ -24,10 +24,12 @@ RANKS = {
     "kerasnorm.layers": 1,
     "kerasnorm.registry": 2,
     "kerasnorm.consistent": 3,
+    "kerasnorm.transforms": 3,
     "kerasnorm.sites": 4,
     "kerasnorm.carrying": 5,
     "kerasnorm.surgery": 6,
     "kerasnorm.models": 7,
+    "kerasnorm.training": 7,
     "kerasnorm": 8,
     "search": 9,
 }
