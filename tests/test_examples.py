@@ -21,7 +21,6 @@ def test_training_on_two_devices():
 @pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "jax", reason="one backend is enough")
 def test_the_pilot_experiment(tmp_path):
-    pytest.importorskip("matplotlib")
     command = (
         f"--seeds 2 --epochs 2 --examples 100 --json {tmp_path}/p.json --plot {tmp_path}/p.png"
     )
