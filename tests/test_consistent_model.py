@@ -60,7 +60,9 @@ def compiled(model, rate=0.1, loss="mse", **options):
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
-@pytest.mark.parametrize("norm", ["batch", {"name": "mode", "modes": 2}])
+@pytest.mark.parametrize(
+    "norm", ["batch", pytest.param({"name": "mode", "modes": 2}, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("transform", "sides", "concatenate"),
     [
@@ -180,7 +182,7 @@ def test_every_form_of_data():
         assert_same(results[name], results["arrays"], 1e-5)
 
 
-@pytest.mark.parametrize("concatenate", [True, False])
+@pytest.mark.parametrize("concatenate", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_sample_and_class_weights(concatenate):
     x, _ = data()
     labels = np.array([0, 1, 2, 0, 1, 2])
@@ -419,7 +421,14 @@ def test_further_losses_count_once():
 # One branch alone.
 
 
-@pytest.mark.parametrize("norm", ["batch", {"name": "mode", "modes": 2}, "keras_batch", "layer"])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        "batch",
+        "keras_batch",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ({"name": "mode", "modes": 2}, "layer")),
+    ],
+)
 def test_a_branch_as_a_plain_model(norm):
     x, _ = data()
     inner = network(norm, 3)
