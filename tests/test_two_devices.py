@@ -21,8 +21,13 @@ CASES = {
 }
 
 
-def run_on_two_devices(*command, timeout=300, **environment):
+# What C++ says where one of torch's threads is left when the interpreter goes; rare, and harmless.
+LEFT_THREAD = "terminate called without an active exception"
+
+
+def run_on_two_devices(*command, timeout=300, attempts=3, **environment):
     """Run a script where its backend sees two devices: two processes on torch."""
+    own = environment
     environment = {
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -53,7 +58,10 @@ def run_on_two_devices(*command, timeout=300, **environment):
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0] * len(processes), outputs
+    codes = [process.returncode for process in processes]
+    if BACKEND == "torch" and attempts > 1 and any(LEFT_THREAD in output for output in outputs):
+        return run_on_two_devices(*command, timeout=timeout, attempts=attempts - 1, **own)
+    assert codes == [0] * len(processes), outputs
     return outputs
 
 
