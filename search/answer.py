@@ -1,6 +1,6 @@
 """What the runs say: is any norm better than the plain ones, and how sure is that?
 
-Everything here works on plain rows and returns plain values; nothing is trained and no file is read.
+Everything here works on plain rows and returns plain values: nothing is trained, no file is read.
 
 How a difference is judged. Every arm is trained on the same seeds, so arms are compared by the
 differences seed by seed, with Student's paired t test. The reference is the baseline with the
@@ -17,9 +17,9 @@ seeds on which it failed may be its worst, but still counts in the correction.
 import json
 import math
 import statistics as plain_statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from search import formats, importance, statistics
 
@@ -34,6 +34,22 @@ UNFINISHED = "not judged: unfinished runs"
 TOO_FEW = "not judged: too few seeds"
 
 Row = Mapping[str, Any]
+
+
+class Space(Protocol):
+    """What `ablation_arms` needs of a space; `search.space.NormSpace` has it."""
+
+    def rows(self) -> Sequence[Row]:
+        """The hyperparameters: "name", "values", "range" and "parent" of each."""
+
+    def active(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that are there, missing ones filled in by their defaults."""
+
+    def key(self, values: Mapping[str, Any]) -> str:
+        """What two points have in common if they are the same."""
+
+    def spec_from(self, values: dict[str, Any]) -> Any:
+        """The norm spec of a point."""
 
 
 @dataclass
@@ -90,7 +106,7 @@ class Answer:
         ablated: the name of the arm that the ablation changes.
         ablation_arms: the ablation's arms.
         ablation: each of them against the ablated arm.
-        pareto: names of the arms that no other arm beats in error, step time and parameters at once.
+        pareto: the arms that no other arm beats in error, step time and parameters at once.
         pareto_trials: numbers of the trials for which the same holds, with the validation score.
         importance: what the trials' scores depend on.
         detectable: the difference that these seeds would have shown in about four cases of five.
@@ -124,7 +140,11 @@ class Answer:
 
 
 def arms(
-    trial_rows: Iterable[Row], k: int, baselines: Sequence[Any], direction: str = "min"
+    trial_rows: Iterable[Row],
+    k: int,
+    baselines: Sequence[Any],
+    direction: str = "min",
+    words: Callable[[Any], str] = json.dumps,
 ) -> list[dict[str, Any]]:
     """What to train again for the answer: the k best norms of the search, and the baselines.
 
@@ -135,8 +155,9 @@ def arms(
     Args:
         trial_rows: the rows of the trials; only completed ones count.
         k: the number of candidates; fewer where there are no more.
-        baselines: norm specs.
+        baselines: norm specs, as the search writes them, so that its own trials of them are known.
         direction: "min" where a lower score is better, else "max".
+        words: what puts the spec of a baseline into words that no trial did.
 
     Returns:
         Dictionaries with "arm" (a name that no other has), "role" ("candidate" or "baseline"),
@@ -144,8 +165,8 @@ def arms(
 
     >>> trial = {"trial": 3, "spec": {"name": "mode", "modes": 4}, "words": "mode norm, 4 modes"}
     >>> trial |= {"values": {"modes": 4}, "status": "completed", "score": 0.1}
-    >>> [(arm["arm"], arm["role"]) for arm in arms([trial], 2, ["batch"])]
-    [('mode norm, 4 modes', 'candidate'), ('batch norm', 'baseline')]
+    >>> [(arm["arm"], arm["role"]) for arm in arms([trial], 2, ["batch"], words=str)]
+    [('mode norm, 4 modes', 'candidate'), ('batch', 'baseline')]
     """
     best: dict[str, Row] = {}
     for row in ranked(trial_rows, direction):
@@ -156,10 +177,9 @@ def arms(
     result = []
     for key in (*candidates, *plain):
         row = best.get(key)
-        words = row["words"] if row else _words(plain[key])
-        name = words if words not in taken else f"{words} (trial {row['trial'] if row else '–'})"
-        while name in taken:
-            name += " again"
+        name = row["words"] if row else words(plain[key])
+        if name in taken:
+            name += f" (trial {row['trial']})" if row else f" ({json.dumps(plain[key])})"
         taken.add(name)
         result.append(
             {
@@ -171,6 +191,68 @@ def arms(
             }
         )
     return result
+
+
+def ablation_arms(best_trial: Row, space: Space, most: int = 2) -> list[dict[str, Any]]:
+    """What to train to see what each choice of the best trial is worth: one changed at a time.
+
+    Choices on which others hang, such as the kind of norm, are not changed: that would change
+    several at once, and other kinds of norms are candidates and baselines.
+
+    Args:
+        best_trial: its row.
+        space: what was searched.
+        most: how many other values to try of each hyperparameter: of numbers the nearest on either
+            side, of a range half a decade away, of others the first.
+
+    Returns:
+        Dictionaries as `arms` gives them, with "changed" (the hyperparameter and its other value)
+        and "around" (the best trial in words) besides.
+    """
+    values = space.active(best_trial["values"])
+    rows = space.rows()
+    parents = {row["parent"] for row in rows}
+    seen = {space.key(values)}
+    result = []
+    for row in rows:
+        name = row["name"]
+        if name not in values or name in parents:
+            continue
+        for other in _other_values(row, values[name])[:most]:
+            changed = space.active({**values, name: other})
+            if space.key(changed) in seen:
+                continue
+            seen.add(space.key(changed))
+            result.append(
+                {
+                    "arm": f"{name} = {formats.number(other)}",
+                    "role": "ablation",
+                    "spec": space.spec_from(changed),
+                    "values": changed,
+                    "trial": best_trial["trial"],
+                    "changed": {name: other},
+                    "around": best_trial["words"],
+                }
+            )
+    return result
+
+
+def _other_values(row: Row, value: Any) -> list[Any]:
+    """The values of a hyperparameter to try instead, those nearest by first."""
+    if row["range"]:
+        low, high = row["values"]
+        near = [max(low, value / math.sqrt(10)), min(high, value * math.sqrt(10))]
+        return [other for other in near if not math.isclose(other, value, rel_tol=0.2)]
+    others = [other for other in row["values"] if other != value]
+    if not all(_is_number(other) for other in row["values"]):
+        return others
+    lower = sorted((other for other in others if other < value), reverse=True)
+    higher = sorted(other for other in others if other > value)
+    return [*lower[:1], *higher[:1], *lower[1:], *higher[1:]]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def ranked(trial_rows: Iterable[Row], direction: str = "min") -> list[Row]:
@@ -497,10 +579,10 @@ def _sentence(answer: Answer, seeds: int, order: Sequence[Row]) -> str:
             f"Use {best.name}: its test error, {formats.error(best.mean, percent)}, is lower than "
             f"that of the best plain norm, {plain}, by "
             f"{formats.points(-comparison.difference, percent)} "
-            f"(95 % confidence interval {formats.error(-comparison.high, percent)} to "
-            f"{formats.error(-comparison.low, percent)}; "
-            f"{formats.count(comparison.seeds, 'seed')}, p {formats.p_value(comparison.adjusted_p)} "
-            f"after Holm's correction)."
+            f"(95 % confidence interval {formats.points(-comparison.high, percent)} to "
+            f"{formats.points(-comparison.low, percent)}; "
+            f"{formats.count(comparison.seeds, 'seed')}, "
+            f"p {formats.p_value(comparison.adjusted_p)} after Holm's correction)."
         )
     if answer.verdict == TOO_FEW:
         return (
@@ -524,15 +606,6 @@ def _sentence(answer: Answer, seeds: int, order: Sequence[Row]) -> str:
         shown = shown.replace("was not better than", "was worse than")
         limit = ""
     return f"{shown}norm, {plain}.{limit}"
-
-
-def _words(spec: Any) -> str:
-    """A plain norm in words."""
-    name = spec if isinstance(spec, str) else json.dumps(spec)
-    if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
-        rest = [f"{key} {value}" for key, value in spec.items() if key != "name"]
-        return ", ".join([_words(spec["name"]), *rest])
-    return f"{name.replace('_', ' ')} norm" if isinstance(spec, str) else name
 
 
 def _key(spec: Any) -> str:

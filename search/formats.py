@@ -2,7 +2,7 @@
 
 import math
 
-NONE = "–"  # noqa: RUF001 (an empty cell)
+NONE = "–"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
 

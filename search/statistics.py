@@ -21,8 +21,8 @@ class Interval(NamedTuple):
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     """The mean of some values and Student's confidence interval for it.
 
-    >>> mean_interval([1.0, 2.0, 3.0, 4.0])
-    Interval(mean=2.5, low=0.446..., high=4.554...)
+    >>> [round(value, 3) for value in mean_interval([1.0, 2.0, 3.0, 4.0])]
+    [2.5, 0.446, 4.554]
     >>> mean_interval([2.0])
     Interval(mean=2.0, low=None, high=None)
     """

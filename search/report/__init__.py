@@ -1,0 +1,193 @@
+"""The report of a search: one HTML page, and its tables and plots as files.
+
+The page is drawn by Plotly, whose code is written into it: of the libraries at hand it alone has
+parallel coordinates whose axes can be dragged and brushed, and every other plot needed besides. It
+makes each page 5 MB large; in exchange the page opens from disk, without a network, on any browser.
+Pictures for papers are Matplotlib's, since Plotly needs a browser for them. Both draw the same data
+(`plots`), as the page and the files write the same tables (`tables`).
+"""
+
+import json
+import pathlib
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from search import answer as answers
+from search import formats
+from search.report import pictures, plots, tables
+
+Row = Mapping[str, Any]
+
+TONES = {answers.BETTER: "shown", answers.NO_DIFFERENCE: "unsure"}
+
+
+def write(
+    out: str | pathlib.Path,
+    trial_rows: Sequence[Row],
+    run_rows: Sequence[Row],
+    manifest: Mapping[str, Any],
+    answer: answers.Answer,
+) -> pathlib.Path:
+    """Write the report into a folder.
+
+    The folder gets `report.html`; `tables/` with each table as CSV, Markdown and LaTeX; `plots/`
+    with each plot as PNG and SVG; `best_norm.json`, the norm spec to use; `answer.json` and
+    `manifest.json`.
+
+    Args:
+        out: the folder; made if it is not there.
+        trial_rows: the trials of the search.
+        run_rows: the runs that the answer rests on.
+        manifest: what was searched, and how.
+        answer: what `search.answer.conclude` makes of them.
+
+    Returns:
+        The path of `report.html`.
+
+    >>> import tempfile
+    >>> from search.answer import conclude
+    >>> manifest = {"objective": "val_error", "direction": "min", "command": ["make", "search"]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write(folder, [], [], manifest, conclude([], [], manifest))
+    ...     path.name, sorted(path.name for path in path.parent.iterdir())
+    ('report.html', ['answer.json', 'best_norm.json', 'manifest.json', 'report.html', 'tables'])
+    """
+    out = pathlib.Path(out)
+    (out / "tables").mkdir(parents=True, exist_ok=True)
+    made = all_tables(trial_rows, run_rows, manifest, answer)
+    for table in made.values():
+        for suffix, render in (
+            ("csv", tables.as_csv),
+            ("md", tables.as_markdown),
+            ("tex", tables.as_latex),
+        ):
+            _write(out / "tables" / f"{table.name}.{suffix}", render(table))
+    drawn = plots.all_plots(trial_rows, run_rows, manifest, answer)
+    pictures.write(out / "plots", drawn)
+    _write(out / "best_norm.json", _json(answer.best_spec))
+    _write(out / "answer.json", _json(answer.as_dict()))
+    _write(out / "manifest.json", _json(manifest))
+    _write(out / "report.html", page(trial_rows, manifest, answer, made, drawn))
+    return out / "report.html"
+
+
+def all_tables(
+    trial_rows: Sequence[Row],
+    run_rows: Sequence[Row],
+    manifest: Mapping[str, Any],
+    answer: answers.Answer,
+) -> dict[str, tables.Table]:
+    """The tables of a report by their names."""
+    made = [
+        tables.leaderboard(answer),
+        tables.ablation(answer),
+        tables.importance(answer),
+        tables.trials(trial_rows, manifest, answer.percent),
+        tables.runs(run_rows, answer.percent),
+    ]
+    return {table.name: table for table in made}
+
+
+def page(
+    trial_rows: Sequence[Row],
+    manifest: Mapping[str, Any],
+    answer: answers.Answer,
+    made: Mapping[str, tables.Table],
+    drawn: Mapping[str, Any],
+) -> str:
+    """The HTML page, with everything that it needs in it."""
+    import jinja2
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    sections = [
+        ("leaderboard", "Leaderboard", True),
+        ("pareto", "Error, time and size", "pareto" in drawn or "pareto_trials" in drawn),
+        ("curves", "Learning curves", "curves_arms" in drawn or "curves_trials" in drawn),
+        ("hyperparameters", "Hyperparameters", True),
+        ("ablation", "Ablation", bool(made["ablation"].rows)),
+        ("trials", "Trials", True),
+        ("runs", "Runs", bool(made["runs"].rows)),
+        ("overhead", "Overhead", True),
+        ("manifest", "Manifest", True),
+    ]
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    data = manifest.get("data") or {}
+    subject = [str(manifest.get("architecture") or "this network"), str(data.get("name") or "")]
+    return environment.from_string(_own("page.html")).render(
+        title=f"Which norm for {' on '.join(filter(None, subject))}?",
+        tone=TONES.get(answer.verdict, ""),
+        answer=answer,
+        facts=_facts(trial_rows, manifest, answer),
+        sections=[(id, name) for id, name, there in sections if there],
+        plots=drawn,
+        outcome=_outcome(trial_rows),
+        overhead=[
+            (name, text) for name, text in _flat(manifest.get("overhead") or {"overhead": None})
+        ],
+        command=shlex.join(map(str, manifest.get("command") or [])),
+        manifest=_json(manifest),
+        style=Markup(_own("page.css")),
+        script=Markup(_own("page.js")),
+        plotly=Markup(get_plotlyjs()),
+        # Within a script no character may end it.
+        data=Markup(json.dumps(drawn, allow_nan=False).replace("<", "\\u003c")),
+        **made,
+    )
+
+
+def _own(name: str) -> str:
+    return resources.files("search.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _facts(trial_rows, manifest, answer):
+    data = manifest.get("data") or {}
+    seeds = max((arm.seeds for arm in answer.arms), default=0)
+    facts = [
+        ("trials", formats.number(len(trial_rows))),
+        ("seeds in the answer", str(seeds)),
+        ("objective", manifest.get("objective")),
+        ("oracle", manifest.get("oracle")),
+        ("classes", data.get("classes")),
+        ("backend", manifest.get("backend")),
+        ("dtype policy", manifest.get("dtype_policy")),
+        ("device", manifest.get("device")),
+        ("training time of the trials", formats.seconds(sum(row["seconds"] for row in trial_rows))),
+    ]
+    return [(name, str(value)) for name, value in facts if value is not None]
+
+
+def _outcome(trial_rows):
+    counts = Counter(row["status"] for row in trial_rows)
+    parts = [f"{counts[status]:,} {status}" for status in ("completed", "stopped", "failed")]
+    return f"{formats.count(len(trial_rows), 'trial')}: {', '.join(parts)}."
+
+
+def _flat(values, prefix=""):
+    """The entries of nested dictionaries, with what they are in words."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name} ")
+            continue
+        words = name.removesuffix("_seconds").replace("_", " ")
+        known = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if known and name.endswith("seconds"):
+            yield words, formats.seconds(value)
+        elif known and name.endswith(("share", "fraction")):
+            yield words, formats.error(value, percent=True)
+        else:
+            yield words, formats.number(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,332 @@
+"""The tables of a report: made once, then written as HTML, CSV, Markdown and LaTeX."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from search import answer as answers
+from search import formats
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its key in a row, its title, how a value is shown, and whether it is a number."""
+
+    key: str
+    title: str
+    show: Callable[[Any], str] = str
+    numeric: bool = False
+
+    def text(self, row: Row) -> str:
+        """What a cell says."""
+        value = row[self.key]
+        return formats.NONE if value is None else self.show(value)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with raw values; columns say how to show them."""
+
+    name: str
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+
+def leaderboard(answer: answers.Answer) -> Table:
+    """The candidates and baselines, lowest mean test error first."""
+    compared = {comparison.name: comparison for comparison in answer.comparisons}
+    rows = []
+    for place, arm in enumerate(answer.arms, 1):
+        comparison = compared.get(arm.name)
+        verdict = comparison.verdict if comparison else ""
+        if arm.name == answer.reference:
+            verdict = "best baseline"
+        rows.append(
+            {
+                "place": place,
+                "arm": arm.name,
+                "role": arm.role,
+                "error": arm.mean,
+                "low": arm.low,
+                "high": arm.high,
+                "seeds": f"{len(arm.errors)} of {arm.seeds}",
+                **_difference(comparison),
+                "verdict": verdict,
+                "step_seconds": arm.step_seconds,
+                "parameters": arm.parameters,
+                "pareto": "yes" if arm.name in answer.pareto else "no",
+            }
+        )
+    columns = [
+        Column("place", "#", str, True),
+        Column("arm", "norm"),
+        Column("role", "role"),
+        *_error_columns(answer.percent),
+        Column("seeds", "seeds finished", str, True),
+        *_difference_columns(answer.percent, "best baseline"),
+        Column("verdict", "against the best baseline"),
+        Column("step_seconds", "train step", formats.seconds, True),
+        Column("parameters", "parameters", formats.number, True),
+        Column("pareto", "on the Pareto front"),
+    ]
+    caption = "Test error on fresh seeds: candidates and plain norms, with 95 % intervals."
+    return Table("leaderboard", caption, columns, rows)
+
+
+def ablation(answer: answers.Answer) -> Table:
+    """The winner with one hyperparameter changed at a time."""
+    arms = {arm.name: arm for arm in answer.ablation_arms}
+    rows = []
+    for comparison in answer.ablation:
+        arm = arms[comparison.name]
+        rows.append(
+            {
+                "changed": ", ".join(f"{key} = {value}" for key, value in arm.changed.items())
+                or arm.name,
+                "error": arm.mean,
+                "low": arm.low,
+                "high": arm.high,
+                "seeds": f"{len(arm.errors)} of {arm.seeds}",
+                **_difference(comparison),
+                "verdict": comparison.verdict,
+            }
+        )
+    columns = [
+        Column("changed", "changed"),
+        *_error_columns(answer.percent),
+        Column("seeds", "seeds finished", str, True),
+        *_difference_columns(answer.percent, "unchanged"),
+        Column("verdict", "against the unchanged"),
+    ]
+    caption = f"One hyperparameter changed at a time, around {answer.ablated}."
+    return Table("ablation", caption, columns, rows)
+
+
+def trials(trial_rows: Sequence[Row], manifest: Row, percent: bool) -> Table:
+    """Every trial of the search, in the order of their numbers."""
+    show_score = score_format(manifest, percent)
+    columns = [
+        Column("trial", "trial", str, True),
+        Column("words", "norm"),
+        Column("status", "status"),
+        Column("score", str(manifest.get("objective", "score")), show_score, True),
+        Column("epochs", "epochs", formats.number, True),
+        Column("seed", "seed", str, True),
+        Column("step_seconds", "train step", formats.seconds, True),
+        Column("parameters", "parameters", formats.number, True),
+        Column("seconds", "time", formats.seconds, True),
+        Column("values", "hyperparameters", values_in_words),
+        Column("spec", "spec", compact_json),
+        Column("reason", "reason"),
+    ]
+    return Table("trials", "Every trial of the search, scored on the validation part.", columns,
+                 sorted(trial_rows, key=lambda row: row["trial"]))  # fmt: skip
+
+
+def runs(run_rows: Sequence[Row], percent: bool) -> Table:
+    """Every run that the answer rests on."""
+    columns = [
+        Column("arm", "norm"),
+        Column("role", "role"),
+        Column("seed", "seed", str, True),
+        Column("test_error", "test error", lambda value: formats.error(value, percent), True),
+        Column("status", "status"),
+        Column("step_seconds", "train step", formats.seconds, True),
+        Column("seconds", "time", formats.seconds, True),
+        Column("spec", "spec", compact_json),
+        Column("reason", "reason"),
+    ]
+    filled = [{"reason": None, **row} for row in run_rows]
+    return Table("runs", "Every run of the answer, on the test part.", columns, filled)
+
+
+def importance(answer: answers.Answer) -> Table:
+    """How much each hyperparameter matters."""
+    rows = [
+        {"hyperparameter": name, "share": share} for name, share in answer.importance.shares.items()
+    ]
+    columns = [
+        Column("hyperparameter", "hyperparameter"),
+        Column("share", "importance", lambda value: f"{value:.0%}".replace("%", " %"), True),
+    ]
+    return Table("importance", answer.importance.note, columns, rows)
+
+
+def score_format(manifest: Row, percent: bool) -> Callable[[Any], str]:
+    """How scores are shown: as percentages where the objective is a share of the examples."""
+    if percent and is_share(str(manifest.get("objective", ""))):
+        return lambda value: formats.error(value, percent=True)
+    return formats.number
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of the examples, by its name.
+
+    >>> is_share("val_error"), is_share("val_loss")
+    (True, False)
+    """
+    return bool(re.search("error|acc(uracy)?($|_)", metric))
+
+
+def values_in_words(values: Row) -> str:
+    """Hyperparameters with their values.
+
+    >>> values_in_words({"norm": "mode", "learning_rate": 0.001234567})
+    'norm = mode, learning_rate = 0.001235'
+    """
+    return ", ".join(f"{name} = {formats.number(value)}" for name, value in values.items())
+
+
+def compact_json(value: Any) -> str:
+    """JSON on one line."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def as_csv(table: Table) -> str:
+    r"""A table with its raw values, for programs.
+
+    >>> as_csv(Table("t", "", [Column("a", "A"), Column("b", "B")], [{"a": 0.1, "b": None}]))
+    'a,b\n0.1,\n'
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.key for column in table.columns])
+    for row in table.rows:
+        values = [row[column.key] for column in table.columns]
+        writer.writerow(
+            [compact_json(v) if isinstance(v, (dict, list, tuple)) else v for v in values]
+        )
+    return out.getvalue()
+
+
+def as_markdown(table: Table) -> str:
+    r"""A table in GitHub's Markdown.
+
+    >>> table = Table("t", "All.", [Column("a", "A|B", str, True)], [{"a": "<b>_x_"}])
+    >>> print(as_markdown(table), end="")
+    All.
+    <BLANKLINE>
+    | A\|B |
+    | ---: |
+    | &lt;b&gt;\_x\_ |
+    """
+    lines = [
+        [_markdown(column.title) for column in table.columns],
+        ["---:" if column.numeric else "---" for column in table.columns],
+        *([_markdown(column.text(row)) for column in table.columns] for row in table.rows),
+    ]
+    body = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"{_markdown(table.caption)}\n\n{body}\n"
+
+
+def as_latex(table: Table) -> str:
+    r"""A table for LaTeX, with the rules of the package booktabs.
+
+    >>> print(as_latex(Table("t", "50 %", [Column("a", "A_1", str, True)], [{"a": "x & y"}])))
+    % \usepackage{booktabs}
+    \begin{table}
+      \centering
+      \caption{50 \%}
+      \label{tab:t}
+      \begin{tabular}{r}
+        \toprule
+        A\_1 \\
+        \midrule
+        x \& y \\
+        \bottomrule
+      \end{tabular}
+    \end{table}
+    <BLANKLINE>
+    """
+
+    def line(cells):
+        return f"    {' & '.join(cells)} \\\\"
+
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}",
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{_latex(table.caption)}}}",
+            rf"  \label{{tab:{table.name}}}",
+            rf"  \begin{{tabular}}{{{''.join('r' if c.numeric else 'l' for c in table.columns)}}}",
+            r"    \toprule",
+            line(_latex(column.title) for column in table.columns),
+            r"    \midrule",
+            *(line(_latex(column.text(row)) for column in table.columns) for row in table.rows),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _error_columns(percent: bool) -> list[Column]:
+    def show(value):
+        return formats.error(value, percent)
+
+    return [
+        Column("error", "test error", show, True),
+        Column("low", "from", show, True),
+        Column("high", "to", show, True),
+    ]
+
+
+def _difference_columns(percent: bool, reference: str) -> list[Column]:
+    def show(value):
+        return formats.points(value, percent, sign=True)
+
+    return [
+        Column("difference", f"difference to {reference}", show, True),
+        Column("difference_low", "from", show, True),
+        Column("difference_high", "to", show, True),
+        Column("p", "p (Holm)", lambda value: formats.p_value(value).removeprefix("= "), True),
+    ]
+
+
+def _difference(comparison: answers.Comparison | None) -> dict[str, Any]:
+    keys = ("difference", "low", "high", "adjusted_p")
+    values = [getattr(comparison, key) if comparison else None for key in keys]
+    return dict(zip(("difference", "difference_low", "difference_high", "p"), values, strict=True))
+
+
+def _one_line(text: str) -> str:
+    """A text without line breaks and control characters."""
+    return re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
+
+
+def _markdown(text: str) -> str:
+    text = _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "−": "$-$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "∞": r"$\infty$",
+    "–": "--",
+    formats.THIN: r"\,",
+}
+
+
+def _latex(text: str) -> str:
+    # The space before "%" is a thin one; `_one_line` would make it a plain one.
+    text = " ".join(part.strip() for part in re.split(r"[ \t\r\n\f\v\x00-\x1f\x7f]+", text))
+    return "".join(_LATEX.get(char, char) for char in text).strip()
