@@ -579,16 +579,14 @@ def _sentence(answer: Answer, seeds: int, order: Sequence[Row]) -> str:
             f"Use {best.name}: its test error, {formats.error(best.mean, percent)}, is lower than "
             f"that of the best plain norm, {plain}, by "
             f"{formats.points(-comparison.difference, percent)} "
-            f"(95 % confidence interval {formats.points(-comparison.high, percent)} to "
-            f"{formats.points(-comparison.low, percent)}; "
+            f"(95 % confidence interval "
+            f"{formats.points(-comparison.high, percent).removesuffix(' points')} to "
+            f"{formats.points(-comparison.low, percent)}, "
             f"{formats.count(comparison.seeds, 'seed')}, "
             f"p {formats.p_value(comparison.adjusted_p)} after Holm's correction)."
         )
     if answer.verdict == TOO_FEW:
-        return (
-            f"Too few seeds to tell: {seeds}, and at least {FEWEST_SEEDS} are needed, better 5. "
-            f"The {lowest}."
-        )
+        return f"Too few seeds to tell: {seeds} of at least {FEWEST_SEEDS}, better 5. The {lowest}."
     if answer.verdict == UNFINISHED:
         return f"No answer: none of {candidates} finished on every seed. The {lowest}."
     shown = f"No difference shown: {on_seeds} none of {candidates} was better than the best plain "

@@ -20,6 +20,12 @@
     gridcolor: colour("grid"), zeroline: false, linecolor: colour("line"), automargin: true,
     tickformat: percent ? "~%" : undefined, ...more,
   });
+  // Decades alone, or 1, 2 and 5 of each.
+  const logarithmic = (values) => {
+    const known = values.filter((value) => value > 0);
+    const ratio = Math.max(...known) / Math.min(...known);
+    return known.length < values.length || !known.length ? {} : { type: "log", dtick: ratio > 60 ? 1 : ratio > 3 ? "D2" : undefined };
+  };
   const base = (more = {}) => ({
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("ink") },
@@ -69,12 +75,12 @@
           type: "scatter", mode: "markers", name: front ? "on the front" : "beaten by another trial",
           x: some.map((p) => p.x), y: some.map((p) => p.y), hoverinfo: "text",
           hovertext: some.map((p) => `trial ${p.trial}: ${about(p, score.percent)}`),
-          marker: { size: some.map((p) => sizeOf(points, 9, 16)[points.indexOf(p)]), color: front ? colour("candidate") : withAlpha(colour("ghost"), 0.55), line: { width: 1, color: colour("card") } },
+          marker: { size: some.map((p) => sizeOf(points, 9, 16)[points.indexOf(p)]), color: front ? colour("candidate") : withAlpha(colour("ghost"), 0.8), line: { width: 1, color: colour("card") } },
         };
       });
       return [traces, base({ xaxis: axis("train step, ms"), yaxis: axis(`${score.name} (validation)`, score.percent), showlegend: true })];
     },
-    curves_arms({ arms, metric, percent }) {
+    curves_arms({ arms, metric, percent, log }) {
       const traces = arms.flatMap((arm, index) => [
         ...arm.seeds.map((line) => ({
           type: "scatter", mode: "lines", x: line.x, y: line.y, legendgroup: String(index), showlegend: false,
@@ -87,23 +93,30 @@
         },
       ]);
       return [traces, base({
-        xaxis: axis("epoch"), yaxis: axis(metric, percent, { type: "log", dtick: undefined, nticks: 6 }), showlegend: true,
+        xaxis: axis("epoch"), yaxis: axis(metric, percent, log ? logarithmic(arms.flatMap((arm) => arm.mean.y)) : {}), showlegend: true,
         height: narrow.matches ? 360 + 22 * arms.length : 470,
       })];
     },
-    curves_trials({ lines, metric, percent }) {
-      const kinds = { completed: colour("candidate"), stopped: colour("ghost"), failed: colour("bad") };
+    curves_trials({ lines, metric, percent, log }) {
+      const kinds = { completed: colour("candidate"), stopped: colour("baseline"), failed: colour("bad") };
       const seen = new Set();
-      const traces = lines.filter((line) => line.x.length).map((line) => {
+      // What did not complete comes last, over the others, and ends in a cross.
+      const order = (line) => Object.keys(kinds).indexOf(line.status);
+      const drawn = lines.filter((line) => line.x.length).sort((a, b) => order(a) - order(b));
+      const traces = drawn.map((line) => {
         const first = !seen.has(line.status);
         seen.add(line.status);
         return {
-          type: "scatter", mode: line.x.length > 1 ? "lines" : "markers", x: line.x, y: line.y, name: line.status, legendgroup: line.status, showlegend: first,
-          line: { width: 1.4, color: withAlpha(kinds[line.status], 0.65) }, marker: { color: kinds[line.status], size: 6 },
+          type: "scatter", mode: "lines+markers", x: line.x, y: line.y, name: line.status, legendgroup: line.status, showlegend: first,
+          line: { width: 1.4, color: withAlpha(kinds[line.status], 0.65) },
+          marker: {
+            color: kinds[line.status], symbol: line.status === "completed" ? "circle" : "x",
+            size: line.x.map((_, i) => (i + 1 < line.x.length ? 0 : line.status === "completed" ? 4 : 8)),
+          },
           hovertext: line.y.map((y, i) => `trial ${line.trial}: ${wrap(line.name)}<br>epoch ${line.x[i]}: ${number(y, percent)}`), hoverinfo: "text",
         };
       });
-      return [traces, base({ xaxis: axis("epoch"), yaxis: axis(metric, percent, { type: "log", nticks: 6 }), showlegend: true })];
+      return [traces, base({ xaxis: axis("epoch"), yaxis: axis(metric, percent, log ? logarithmic(lines.flatMap((line) => line.y)) : {}), showlegend: true })];
     },
     parallel({ axes, scores, score }, place) {
       const numbers = (values, log) => {
@@ -130,7 +143,8 @@
       return [[{
         type: "parcoords", dimensions, labelfont: { size: 12, color: colour("ink") }, tickfont: { size: 11, color: colour("ink") },
         rangefont: { size: 1, color: "rgba(0,0,0,0)" }, unselected: { line: { color: colour("ghost"), opacity: 0.12 } },
-        line: { color: scores, colorscale: "Viridis", reversescale: dark.matches, showscale: false },
+        // By rank: one bad trial would take all of the colours.
+        line: { color: scores.map((one) => scores.filter((other) => (score.direction === "min" ? other < one : other > one)).length), colorscale: "Viridis", reversescale: dark.matches, showscale: false },
       }], base({ margin: { l: 70, r: 60, t: 50, b: 24 } })];
     },
     importance({ names, shares }) {
@@ -157,11 +171,11 @@
     },
   };
 
-  const slice = (panel, score, of) => {
+  const slice = (panel, score, of, range) => {
     const jitter = (index) => (panel.ticks ? (((index * 0.618034) % 1) - 0.5) * 0.34 : 0);
     const horizontal = panel.ticks
-      ? { tickmode: "array", tickvals: panel.ticks.map((_, i) => i), ticktext: panel.ticks.map((t) => plain(shorten(t, 14))), range: [-0.6, panel.ticks.length - 0.4] }
-      : { type: panel.log ? "log" : "linear", exponentformat: "power", nticks: 6 };
+      ? { tickmode: "array", tickvals: panel.ticks.map((_, i) => i), ticktext: panel.ticks.map((t) => plain(shorten(t, 14))), range: [-0.6, panel.ticks.length - 0.4], tickangle: panel.ticks.join("").length > 22 ? -40 : 0 }
+      : { nticks: 6, tickangle: 0, tickformat: "~g", ...(panel.log ? logarithmic(panel.at) : {}) };
     return [[{
       type: "scatter", mode: "markers", x: panel.at.map((v, i) => v + jitter(i)), y: panel.scores, hovertext: panel.words.map((w, i) => `${wrap(w)}<br>${number(panel.scores[i], score.percent)}`), hoverinfo: "text",
       marker: {
@@ -171,7 +185,7 @@
       },
     }], base({
       margin: { l: 50, r: 8, t: 26, b: 40 }, title: { text: plain(shorten(panel.name, 36)), font: { size: 13 }, x: 0.02, xanchor: "left", y: 0.97 },
-      xaxis: axis("", false, { tickangle: "auto", ...horizontal }), yaxis: axis(score.name, score.percent),
+      xaxis: axis("", false, horizontal), yaxis: axis(score.name, score.percent, { range }),
     })];
   };
 
@@ -186,9 +200,13 @@
     }
     const grid = document.getElementById("plot-slices");
     if (!grid || !data.slices) return;
+    // One range for all, so that they can be compared.
+    const every = data.slices.panels.flatMap((panel) => panel.scores);
+    const [low, high] = [Math.min(...every), Math.max(...every)];
+    const room = (high - low || Math.abs(high) || 1) * 0.08;
     data.slices.panels.forEach((panel, index) => {
       const place = grid.children[index] || grid.appendChild(document.createElement("div"));
-      const [traces, layout] = slice(panel, data.slices.score, data.slices.of);
+      const [traces, layout] = slice(panel, data.slices.score, data.slices.of, [low - room, high + room]);
       Plotly.react(place, traces, layout, config);
     });
   };

@@ -7,7 +7,7 @@ from typing import Any
 CANDIDATE, BASELINE, GHOST = "#1d5fbf", "#b35c00", "#9aa3b2"
 COLOURS = {"candidate": CANDIDATE, "baseline": BASELINE}
 SHADES = {"better": "#0b7a4b", "worse": "#b3261e"}
-STATUSES = {"completed": CANDIDATE, "stopped": GHOST, "failed": "#b3261e"}
+STATUSES = {"completed": CANDIDATE, "stopped": BASELINE, "failed": "#b3261e"}
 STYLE = {
     "figure.dpi": 150,
     "font.size": 9,
@@ -134,11 +134,14 @@ def _curves_arms(plot):
 def _curves_trials(plot):
     figure, axes = _figure()
     seen = set()
-    for line in plot["lines"]:
+    # What did not complete comes last, over the others, and ends in a cross.
+    for line in sorted(plot["lines"], key=lambda line: list(STATUSES).index(line["status"])):
         label = None if line["status"] in seen else line["status"]
         seen.add(line["status"])
         colour = STATUSES[line["status"]]
         axes.plot(line["x"], line["y"], color=colour, lw=0.9, alpha=0.65, label=label)
+        if line["status"] != "completed":
+            axes.plot(line["x"][-1:], line["y"][-1:], "x", color=colour, ms=5)
     return _finish_curves(figure, axes, plot)
 
 
@@ -146,7 +149,7 @@ def _finish_curves(figure, axes, plot):
     values = [
         y for line in plot.get("lines") or [arm["mean"] for arm in plot["arms"]] for y in line["y"]
     ]
-    if min(values) > 0:
+    if plot["log"] and min(values) > 0:
         axes.set_yscale("log")
         from matplotlib.ticker import NullFormatter
 
@@ -167,9 +170,11 @@ def _parallel(plot):
     spread = np.ptp(scores) or 1.0
     heights = (scores - scores.min()) / spread
     columns.append(heights)
-    colours = mpl.colormaps["viridis"](heights)
-    # The best lines come last, over the others.
-    for index in np.argsort(-scores):
+    # Coloured by rank: one bad trial would take all of the colours. The best come last, on top.
+    order = np.argsort(-scores if plot["score"]["direction"] == "min" else scores)
+    shades = mpl.colormaps["viridis_r"](np.linspace(0, 1, len(order)))
+    colours = dict(zip(order, shades, strict=True))
+    for index in order:
         axes.plot([column[index] for column in columns], color=colours[index], lw=1, alpha=0.8)
     names = [axis["name"] for axis in plot["axes"]] + [plot["score"]["name"]]
     axes.set_xticks(range(len(names)), [_shorten(name, 22) for name in names], rotation=20)

@@ -18,7 +18,11 @@ def all_plots(
 ) -> dict[str, Any]:
     """Every plot that there is data for."""
     objective = str(manifest.get("objective", "score"))
-    score = {"name": objective, "percent": answer.percent and is_share(objective)}
+    score = {
+        "name": objective,
+        "percent": answer.percent and is_share(objective),
+        "direction": manifest.get("direction", "min"),
+    }
     plots = {
         "pareto": pareto(answer),
         "pareto_trials": pareto_trials(trial_rows, answer, score),
@@ -88,7 +92,9 @@ def curves_of_arms(
                 {"name": arm.name, "role": arm.role, "seeds": lines, "mean": _mean_line(lines)}
             )
     percent = answer.percent and is_share(metric)
-    return {"arms": arms, "metric": metric, "percent": percent} if arms else None
+    if not arms:
+        return None
+    return {"arms": arms, "metric": metric, "percent": percent, "log": score["direction"] == "min"}
 
 
 def curves_of_trials(trial_rows: Sequence[Row], score: Row) -> dict[str, Any] | None:
@@ -106,7 +112,9 @@ def curves_of_trials(trial_rows: Sequence[Row], score: Row) -> dict[str, Any] | 
         }
         for row in rows
     ]
-    return {"lines": lines, "metric": metric, "percent": score["percent"] and is_share(metric)}
+    percent = score["percent"] and is_share(metric)
+    log = score["direction"] == "min"
+    return {"lines": lines, "metric": metric, "percent": percent, "log": log}
 
 
 def parallel(trial_rows: Sequence[Row], score: Row) -> dict[str, Any] | None:
@@ -123,7 +131,6 @@ def parallel(trial_rows: Sequence[Row], score: Row) -> dict[str, Any] | None:
         "axes": axes,
         "score": score,
         "scores": [row["score"] for row in rows],
-        "trials": [row["trial"] for row in rows],
     }
 
 
@@ -238,7 +245,9 @@ def _scale(values: Sequence[Any]) -> dict[str, Any]:
     missing = len(known) < len(values)
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known)
     distinct = sorted(set(known)) if numbers else sorted({_tick(value) for value in known})
-    if numbers and len(distinct) > 8:
+    # A number that hardly repeats comes from a range, however few there are of it.
+    drawn = any(isinstance(v, float) for v in known) and len(distinct) > max(2, len(known) / 2)
+    if numbers and (drawn or len(distinct) > 8):
         low, high = distinct[0], distinct[-1]
         return {
             "ticks": None,
@@ -258,4 +267,4 @@ def _positions(values: Sequence[Any], scale: Mapping[str, Any]) -> list[float | 
 
 
 def _tick(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

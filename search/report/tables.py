@@ -16,17 +16,30 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its key in a row, its title, how a value is shown, and whether it is a number."""
+    """A column of a table.
+
+    Attributes:
+        key: of the value in a row.
+        title: its head.
+        show: how a value is shown.
+        numeric: whether it is a number.
+        ends: the keys of a confidence interval, shown behind the value.
+    """
 
     key: str
     title: str
     show: Callable[[Any], str] = str
     numeric: bool = False
+    ends: tuple[str, ...] = ()
 
     def text(self, row: Row) -> str:
         """What a cell says."""
-        value = row[self.key]
-        return formats.NONE if value is None else self.show(value)
+        if row[self.key] is None:
+            return formats.NONE
+        text = self.show(row[self.key])
+        if self.ends and row[self.ends[0]] is not None:
+            text += f" ({' to '.join(self.show(row[end]) for end in self.ends)})"
+        return text
 
 
 @dataclass(frozen=True)
@@ -67,16 +80,16 @@ def leaderboard(answer: answers.Answer) -> Table:
     columns = [
         Column("place", "#", str, True),
         Column("arm", "norm"),
-        Column("role", "role"),
-        *_error_columns(answer.percent),
-        Column("seeds", "seeds finished", str, True),
+        _error_column(answer.percent),
         *_difference_columns(answer.percent, "best baseline"),
-        Column("verdict", "against the best baseline"),
+        Column("verdict", "verdict"),
+        Column("role", "role"),
+        Column("seeds", "seeds finished", str, True),
         Column("step_seconds", "train step", formats.seconds, True),
         Column("parameters", "parameters", formats.number, True),
-        Column("pareto", "on the Pareto front"),
+        Column("pareto", "Pareto front"),
     ]
-    caption = "Test error on fresh seeds: candidates and plain norms, with 95 % intervals."
+    caption = "Test error on fresh seeds, with 95 % confidence intervals."
     return Table("leaderboard", caption, columns, rows)
 
 
@@ -100,12 +113,15 @@ def ablation(answer: answers.Answer) -> Table:
         )
     columns = [
         Column("changed", "changed"),
-        *_error_columns(answer.percent),
-        Column("seeds", "seeds finished", str, True),
+        _error_column(answer.percent),
         *_difference_columns(answer.percent, "unchanged"),
-        Column("verdict", "against the unchanged"),
+        Column("verdict", "verdict"),
+        Column("seeds", "seeds finished", str, True),
     ]
-    caption = f"One hyperparameter changed at a time, around {answer.ablated}."
+    caption = (
+        f"One hyperparameter changed at a time, around {answer.ablated}; with 95 % confidence "
+        "intervals."
+    )
     return Table("ablation", caption, columns, rows)
 
 
@@ -126,8 +142,8 @@ def trials(trial_rows: Sequence[Row], manifest: Row, percent: bool) -> Table:
         Column("spec", "spec", compact_json),
         Column("reason", "reason"),
     ]
-    return Table("trials", "Every trial of the search, scored on the validation part.", columns,
-                 sorted(trial_rows, key=lambda row: row["trial"]))  # fmt: skip
+    caption = "Every trial of the search, scored on the validation part."
+    return Table("trials", caption, columns, sorted(trial_rows, key=lambda row: row["trial"]))
 
 
 def runs(run_rows: Sequence[Row], percent: bool) -> Table:
@@ -197,9 +213,10 @@ def as_csv(table: Table) -> str:
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.key for column in table.columns])
+    keys = [key for column in table.columns for key in (column.key, *column.ends)]
+    writer.writerow(keys)
     for row in table.rows:
-        values = [row[column.key] for column in table.columns]
+        values = [row[key] for key in keys]
         writer.writerow(
             [compact_json(v) if isinstance(v, (dict, list, tuple)) else v for v in values]
         )
@@ -269,25 +286,33 @@ def as_latex(table: Table) -> str:
     )
 
 
-def _error_columns(percent: bool) -> list[Column]:
-    def show(value):
-        return formats.error(value, percent)
+def _unit(percent: bool) -> tuple[str, Callable[[Any], str], Callable[[Any], str]]:
+    """The unit of a column of errors, and how an error and a difference are shown without it."""
+    if percent:
+        return (
+            ", %",
+            lambda value: f"{100 * value:.2f}",
+            lambda value: formats.points(value, True, sign=True).removesuffix(" points"),
+        )
+    return "", formats.number, lambda value: formats.error(value, False, sign=True)
 
-    return [
-        Column("error", "test error", show, True),
-        Column("low", "from", show, True),
-        Column("high", "to", show, True),
-    ]
+
+def _error_column(percent: bool) -> Column:
+    unit, show, _ = _unit(percent)
+    return Column("error", f"test error{unit}", show, True, ("low", "high"))
 
 
 def _difference_columns(percent: bool, reference: str) -> list[Column]:
-    def show(value):
-        return formats.points(value, percent, sign=True)
-
+    _, _, show = _unit(percent)
+    points = ", points" if percent else ""
     return [
-        Column("difference", f"difference to {reference}", show, True),
-        Column("difference_low", "from", show, True),
-        Column("difference_high", "to", show, True),
+        Column(
+            "difference",
+            f"difference to {reference}{points}",
+            show,
+            True,
+            ("difference_low", "difference_high"),
+        ),
         Column("p", "p (Holm)", lambda value: formats.p_value(value).removeprefix("= "), True),
     ]
 
