@@ -170,7 +170,8 @@ def arms(
     """
     best: dict[str, Row] = {}
     for row in ranked(trial_rows, direction):
-        best.setdefault(_key(row["spec"]), row)
+        # A model of the user's has no spec: there the hyperparameters are what differs.
+        best.setdefault(_key(row["values"] if row["spec"] is None else row["spec"]), row)
     plain = {_key(spec): spec for spec in baselines}
     candidates = [key for key in best if key not in plain][:k]
     taken: set[str] = set()

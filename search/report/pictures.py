@@ -64,6 +64,16 @@ def _percent(axis, percent):
         axis.set_major_formatter(PercentFormatter(1.0))
 
 
+def _logarithmic(axis, show):
+    """A log scale with plain numbers at 1, 2 and 5; Matplotlib's own powers would need formulas."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _legend(axes, **options):
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), **options)
 
@@ -149,13 +159,11 @@ def _finish_curves(figure, axes, plot):
     values = [
         y for line in plot.get("lines") or [arm["mean"] for arm in plot["arms"]] for y in line["y"]
     ]
-    if plot["log"] and min(values) > 0:
-        axes.set_yscale("log")
-        from matplotlib.ticker import NullFormatter
-
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="epoch", ylabel=plot["metric"])
     _percent(axes.yaxis, plot["percent"])
+    if plot["log"] and min(values) > 0:
+        show = (lambda y: f"{100 * y:g}%") if plot["percent"] else (lambda y: f"{y:g}")
+        _logarithmic(axes.yaxis, show)
+    axes.set(xlabel="epoch", ylabel=plot["metric"])
     _legend(axes)
     return figure
 
@@ -183,7 +191,9 @@ def _parallel(plot):
     for place, axis in enumerate([*plot["axes"], None]):
         axes.axvline(place, color=GHOST, lw=0.8, zorder=0)
         for height, text in _labels(axis, scores, plot["score"]["percent"]):
-            axes.text(place + 0.03, height, _shorten(text, 16), fontsize=7, va="center")
+            box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
+            text = _shorten(text, 16)
+            axes.text(place + 0.03, height, text, fontsize=7, va="center", bbox=box, zorder=5)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     return figure
@@ -215,6 +225,7 @@ def _labels(axis, scores, percent):
 
 def _slices(plot):
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     panels = plot["panels"]
     across = min(3, len(panels))
@@ -242,11 +253,14 @@ def _slices(plot):
         if panel["ticks"] is not None:
             ticks = [_shorten(tick, 14) for tick in panel["ticks"]]
             turn = 40 if sum(map(len, ticks)) > 24 else 0
+            axes.set_xlim(-0.6, len(ticks) - 0.4)
             axes.set_xticks(
                 range(len(ticks)), ticks, rotation=turn, ha="right" if turn else "center"
             )
         elif panel["log"]:
-            axes.set_xscale("log")
+            _logarithmic(axes.xaxis, lambda x: f"{x:g}")
+            if max(panel["at"]) / min(panel["at"]) > 60:
+                axes.xaxis.set_major_locator(LogLocator())
         _percent(axes.yaxis, plot["score"]["percent"])
     for row in grid:
         row[0].set_ylabel(plot["score"]["name"])

@@ -84,10 +84,10 @@ def leaderboard(answer: answers.Answer) -> Table:
         *_difference_columns(answer.percent, "best baseline"),
         Column("verdict", "verdict"),
         Column("role", "role"),
-        Column("seeds", "seeds finished", str, True),
+        Column("seeds", "seeds", str, True),
         Column("step_seconds", "train step", formats.seconds, True),
         Column("parameters", "parameters", formats.number, True),
-        Column("pareto", "Pareto front"),
+        Column("pareto", "Pareto"),
     ]
     caption = "Test error on fresh seeds, with 95 % confidence intervals."
     return Table("leaderboard", caption, columns, rows)
@@ -116,7 +116,7 @@ def ablation(answer: answers.Answer) -> Table:
         _error_column(answer.percent),
         *_difference_columns(answer.percent, "unchanged"),
         Column("verdict", "verdict"),
-        Column("seeds", "seeds finished", str, True),
+        Column("seeds", "seeds", str, True),
     ]
     caption = (
         f"One hyperparameter changed at a time, around {answer.ablated}; with 95 % confidence "
