@@ -34,8 +34,8 @@ def error(value, percent: bool, sign: bool = False) -> str:
     >>> error(0.02313, percent=True), error(0.5, percent=False), error(-0.01, True, sign=True)
     ('2.31\u202f%', '0.5', '−1.00\u202f%')
     """
-    if value is None:
-        return NONE
+    if value is None or not math.isfinite(value):
+        return number(value)
     text = f"{abs(value) * 100:.2f}{THIN}%" if percent else number(abs(value))
     if value < 0:
         return MINUS + text

@@ -341,7 +341,6 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
     "−": "$-$",
     "×": r"$\times$",
     "±": r"$\pm$",

@@ -447,9 +447,17 @@ def test_what_matters_is_found_among_conditions(matters, rng):
 
 
 def test_a_condition_carries_what_hangs_on_it(rng):
-    """That a trial has modes must not tell the forest its norm when the norm is shuffled."""
-    shares = importance.of_trials(conditional_trials(rng, 60, "norm")).shares
-    assert shares["norm"] > 0.8
+    """What hangs on a hyperparameter must not give it away, nor take any of its importance."""
+    rows = []
+    for _ in range(60):
+        values = {"gated": bool(rng.integers(2)), "rate": float(rng.random())}
+        if values["gated"]:
+            values |= {f"gate_{n}": int(rng.integers(5)) for n in range(4)}
+        score = values["gated"] + values["rate"]
+        rows.append({"values": values, "status": "completed", "score": score})
+    shares = importance.of_trials(rows).shares
+    assert shares["gated"] > 0.6
+    assert shares["gated"] + shares["rate"] > 0.98
 
 
 def test_noise_is_not_important(rng):

@@ -125,7 +125,8 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel, unpacked):
         if path.is_file()
     }
     typed = {pathlib.Path("kerasnorm/py.typed"), pathlib.Path("search/py.typed")}
-    assert packaged == set(SOURCES) | typed
+    page = {pathlib.Path("search/report") / f"page.{suffix}" for suffix in ("html", "css", "js")}
+    assert packaged == set(SOURCES) | typed | page
 
 
 def test_the_wheel_says_what_it_needs(unpacked):
