@@ -86,7 +86,7 @@ def of_trials(trial_rows: Sequence[Mapping[str, Any]], direction: str = "min") -
         )
     else:
         note = (
-            f"From {len(rows)} trials a random forest predicts {explained:.0%} of how new trials "
+            f"From {len(rows)} trials a random forest predicts {100 * explained:.0f} % of how new trials "
             "rank. What matters by less than a few per cent may be chance."
         )
     return Importance(shares, explained, len(rows), note)
@@ -180,7 +180,7 @@ def _drops(
         lost = float(((forest.predict(table[test]) - target[test]) ** 2).sum())
         squares += lost
         for name, feature in features.items():
-            moved = [place for other in blocks[name] for place in places[other]]
+            moved = np.array([place for other in blocks[name] for place in places[other]])
             # Values come from all trials that have them: those of the fold alone are few.
             donors = np.flatnonzero(feature.present)
             takers = np.flatnonzero(feature.present[test])

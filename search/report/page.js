@@ -125,7 +125,7 @@
         return { known, low, high, span: high - low || 1 };
       };
       const dimensions = axes.map((one) => {
-        const label = shorten(one.name, 22);
+        const label = plain(shorten(one.name, 30));
         if (one.ticks) {
           return { label, values: one.at, tickvals: one.ticks.map((_, i) => i), ticktext: one.ticks.map((t) => shorten(t, 16)), range: [0, Math.max(1, one.ticks.length - 1)] };
         }
@@ -138,14 +138,15 @@
           ? { label, values, tickvals: [below, ...tickvals], ticktext: ["not used", ...ticktext], range: [below, high] }
           : { label, values, tickvals, ticktext, range: [low, low + span] };
       });
-      dimensions.push({ label: score.name, values: scores, tickformat: score.percent ? "~%" : undefined });
-      place.style.minWidth = `${Math.max(560, 118 * dimensions.length)}px`;
+      dimensions.push({ label: plain(score.name), values: scores, tickformat: score.percent ? "~%" : undefined });
+      const long = axes.some((one) => one.name.length > 16);
+      place.style.minWidth = `${Math.max(560, (long ? 140 : 118) * dimensions.length)}px`;
       return [[{
-        type: "parcoords", dimensions, labelfont: { size: 12, color: colour("ink") }, tickfont: { size: 11, color: colour("ink") },
+        type: "parcoords", dimensions, labelangle: long ? -16 : 0, labelfont: { size: 12, color: colour("ink") }, tickfont: { size: 11, color: colour("ink") },
         rangefont: { size: 1, color: "rgba(0,0,0,0)" }, unselected: { line: { color: colour("ghost"), opacity: 0.12 } },
         // By rank: one bad trial would take all of the colours.
         line: { color: scores.map((one) => scores.filter((other) => (score.direction === "min" ? other < one : other > one)).length), colorscale: "Viridis", reversescale: dark.matches, showscale: false },
-      }], base({ margin: { l: 70, r: 60, t: 50, b: 24 } })];
+      }], base({ margin: { l: 96, r: long ? 110 : 60, t: long ? 92 : 50, b: 24 } })];
     },
     importance({ names, shares }) {
       const height = 70 + 30 * names.length;

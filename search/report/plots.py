@@ -244,7 +244,7 @@ def _scale(values: Sequence[Any]) -> dict[str, Any]:
     known = [value for value in values if value is not None]
     missing = len(known) < len(values)
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in known)
-    distinct = sorted(set(known)) if numbers else sorted({_tick(value) for value in known})
+    distinct: list[Any] = sorted(set(known) if numbers else {_tick(value) for value in known})
     # A number that hardly repeats comes from a range, however few there are of it.
     drawn = any(isinstance(v, float) for v in known) and len(distinct) > max(2, len(known) / 2)
     if numbers and (drawn or len(distinct) > 8):
