@@ -9,6 +9,7 @@ than it is: that can hide that a candidate is better, but cannot make it so; whe
 is worse, the p-value is multiplied by the number of baselines that could have been chosen. "Better"
 and "worse" are two one-sided claims per candidate, and Holm's correction goes over all of them: the
 chance of any wrong claim is at most 5 % for arms that are really the same, however many they are.
+The ablation is a question of its own, judged alike, with its own 5 %.
 
 Failed runs are never left out: an arm that did not finish on every seed gets no verdict, since the
 seeds on which it failed may be its worst, but still counts in the correction.

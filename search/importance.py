@@ -86,8 +86,8 @@ def of_trials(trial_rows: Sequence[Mapping[str, Any]], direction: str = "min") -
         )
     else:
         note = (
-            f"From {len(rows)} trials a random forest predicts {100 * explained:.0f} % of how new trials "
-            "rank. What matters by less than a few per cent may be chance."
+            f"From {len(rows)} trials a random forest predicts {100 * explained:.0f} % of how new "
+            "trials rank. What matters by less than a few per cent may be chance."
         )
     return Importance(shares, explained, len(rows), note)
 
