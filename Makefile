@@ -97,7 +97,7 @@ test-jax-x64: venv ## the float64 tests on JAX with 64 bits switched on
 .PHONY: doctest $(BACKENDS:%=doctest-%)
 doctest: $(BACKENDS:%=doctest-%) ## the examples in docstrings, on each backend
 $(BACKENDS:%=doctest-%): doctest-%: venv
-	KERAS_BACKEND=$* $(PYTEST) kerasnorm --doctest-modules --ignore=kerasnorm/core/backends $(ARGS)
+	KERAS_BACKEND=$* $(PYTEST) kerasnorm search --doctest-modules --ignore=kerasnorm/core/backends $(ARGS)
 
 .PHONY: test-lowest-keras $(BACKENDS:%=test-lowest-keras-%)
 test-lowest-keras: $(BACKENDS:%=test-lowest-keras-%) ## a selection on the lowest supported Keras
