@@ -113,6 +113,29 @@ def report_of(model):
     return report
 
 
+def norm_sites(model):
+    """The norms of a model that `replace_norms` would replace, in the order in which it counts.
+
+    Args:
+        model: a functional or `Sequential` model, built.
+
+    Returns:
+        A list of `(channels, spatial size, stage)`.
+
+    >>> import keras
+    >>> from kerasnorm.surgery import norm_sites
+    >>> layers = [keras.Input((8, 8, 3)), keras.layers.BatchNormalization()]
+    >>> norm_sites(keras.Sequential(layers))
+    [(3, (8, 8), 0)]
+    """
+    sites, hidden = _find(model)
+    _refuse_hidden(model, hidden, sites, None)
+    return [
+        (site.shapes[0][channel_axis_of(site.layer, len(site.shapes[0]))], site.size, site.stage)
+        for site in sites
+    ]
+
+
 def replace_norms(model, spec, where=None, carry=True, preserve=False):
     """A new model in which normalization layers are replaced; all other weights are kept.
 

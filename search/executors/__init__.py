@@ -1,0 +1,1 @@
+"""Where trials run: `search.executors.base` says what an executor is."""

@@ -1,0 +1,47 @@
+"""The executor that runs tasks in the driver's own process, one after the other."""
+
+import collections
+
+from search.executors.base import Executor
+
+
+class InlineExecutor(Executor):
+    """Runs a task when it is polled.
+
+    Example:
+        >>> from search.executors.inline import InlineExecutor
+        >>> executor = InlineExecutor()
+        >>> executor.start(lambda task, report: {"trial": task}, on_report=None)
+        >>> executor.submit(7)
+        >>> executor.poll()
+        [{'trial': 7}]
+    """
+
+    def __init__(self):
+        self._queue = collections.deque()
+        self._cancelled = {}
+
+    def submit(self, task):
+        """Put a task into the queue."""
+        self._queue.append(task)
+
+    def poll(self, timeout=None):
+        """Run the next task, however long it takes."""
+        if not self._queue:
+            return []
+        task = self._queue.popleft()
+
+        def report(epoch, logs):
+            return self._cancelled.get(task.number) or self.on_report(task.number, epoch, logs)
+
+        row = self.run(task, report)
+        self._cancelled.pop(getattr(task, "number", None), None)
+        return [row]
+
+    def cancel(self, number, reason):
+        """Stop a task at its next epoch."""
+        self._cancelled[number] = reason
+
+    def close(self):
+        """Forget the queue."""
+        self._queue.clear()

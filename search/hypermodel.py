@@ -1,0 +1,220 @@
+"""The hypermodel: norm spec -> compiled model."""
+
+import importlib
+import inspect
+
+import keras
+import keras_tuner
+
+import kerasnorm
+from search.errors import BadInput, unknown
+from search.space import NormSpace, Site
+
+
+class NormHyperModel(keras_tuner.HyperModel):
+    """A network whose norms are searched, for `NormTuner` and for any tuner of KerasTuner's.
+
+    Args:
+        network: what is searched:
+            a function of a norm spec that returns a Keras model;
+            the name of an architecture in `kerasnorm.models` (with `input_shape` and `classes`),
+            which is planned, not built, to know its norm sites;
+            a Keras model, functional or Sequential, in which the norms are replaced. Its weights
+            are kept: every trial starts from them.
+        space: a `NormSpace`; None makes one from the network's norm sites, for which a function is
+            called once.
+        compile: `compile(model, values)`, which compiles a model that is not; None takes Adam and
+            cross-entropy over integer labels.
+        learning_rate: of that Adam, where it is not searched.
+        transforms: for Consistent Normalization, the identity first (see
+            `kerasnorm.ConsistentModel`).
+        jit_compile: as in `keras.Model.compile`, where this class compiles.
+        input_shape, classes: of an architecture given by its name.
+        arguments: further ones of that architecture.
+        **options: of `NormSpace`, where `space` is None.
+
+    Example:
+        >>> import keras
+        >>> from kerasnorm.sites import norm_layer
+        >>> from search import NormHyperModel
+        >>> def build(norm):
+        ...     layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(16, 3)]
+        ...     layers += [norm_layer(norm), keras.layers.GlobalAveragePooling2D()]
+        ...     return keras.Sequential([*layers, keras.layers.Dense(10)])
+        >>> hypermodel = NormHyperModel(build, norms=["batch", "mode"])
+        >>> print(hypermodel.space)
+        hyperparameter  values       when
+        --------------  -----------  -----------
+        norm            batch, mode
+        mode/modes      2, 3, 4, 6   norm = mode
+        5 points
+    """
+
+    def __init__(
+        self,
+        network,
+        space=None,
+        compile=None,
+        learning_rate=1e-3,
+        transforms=None,
+        jit_compile="auto",
+        input_shape=None,
+        classes=None,
+        arguments=None,
+        **options,
+    ):
+        super().__init__(name="norms")
+        self.network = network
+        self.compile = compile
+        self.learning_rate = learning_rate
+        self.transforms = transforms
+        self.jit_compile = jit_compile
+        # KerasTuner's own tuners forget both before each trial.
+        self._policy = keras.config.dtype_policy()
+        self._distribution = keras.distribution.distribution()
+        self._shapes = (input_shape, classes)
+        self._arguments = arguments or {}
+        self._builder = self._builder_of(network)
+        if space is not None and options:
+            raise BadInput(f"space and {', '.join(options)} were given. Needed: one or the other.")
+        self.space = self._own_space(options) if space is None else space
+
+    def declare_hyperparameters(self, hp):
+        """Declare the whole space; nothing is built."""
+        self.space.declare(hp)
+
+    def build(self, hp):
+        """The compiled model of a point."""
+        keras.config.set_dtype_policy(self._policy)
+        if self._distribution is not None:
+            keras.distribution.set_distribution(self._distribution)
+        return self.model_of(self.space.spec_from(hp), hp.values)
+
+    def model_of(self, spec, values):
+        """The compiled model of a norm spec and of the further hyperparameters."""
+        if isinstance(spec, list):
+            spec = tuple(spec)
+        model = self._builder(spec)
+        if not isinstance(model, keras.Model):
+            raise BadInput(f"the network's function returned {model!r}. Needed: a Keras model.")
+        rate = values.get("learning_rate")
+        if not model.compiled:
+            if self.compile is not None:
+                self.compile(model, values)
+            else:
+                self._compile(model, self.learning_rate if rate is None else rate)
+        elif rate is not None:
+            model.optimizer.learning_rate = rate
+        if values.get("branches", 1) > 1:
+            return self._consistent(model)
+        return model
+
+    def fit(self, hp, model, *args, **kwargs):
+        """Train; a searched batch size counts for arrays."""
+        size = hp.values.get("batch_size")
+        if size is not None and hasattr(args[0] if args else kwargs.get("x"), "shape"):
+            kwargs["batch_size"] = size
+        return model.fit(*args, **kwargs)
+
+    def _compile(self, model, rate):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not _has_softmax(model))
+        model.compile(
+            keras.optimizers.Adam(rate),
+            loss,
+            metrics=["accuracy"],
+            jit_compile=self.jit_compile,
+        )
+
+    def _consistent(self, model):
+        transforms = self.transforms
+        if not transforms:
+            raise BadInput(
+                "branches are searched and there are no transforms. Needed: transforms=[...], the "
+                "identity first, as many as there are branches at most."
+            )
+        wrapped = kerasnorm.ConsistentModel(model, transforms)
+        wrapped.compile(model.optimizer, model.loss, metrics=["accuracy"])
+        return wrapped
+
+    def _builder_of(self, network):
+        """A function of a norm spec."""
+        if isinstance(network, str):
+            function = _architecture(network)
+            if None in self._shapes:
+                raise BadInput(f"architecture {network!r} needs input_shape and classes.")
+            return lambda spec: function(*self._shapes, norm=spec, **self._arguments)
+        if isinstance(network, keras.Model):
+            return lambda spec: kerasnorm.replace_norms(network, spec)
+        if callable(network):
+            return network
+        raise BadInput(
+            f"network={network!r}. Needed: a function of a norm spec, a Keras model, or the name "
+            "of an architecture."
+        )
+
+    def _own_space(self, options):
+        """The space of the network's norm sites."""
+        if isinstance(self.network, str):
+            # An architecture by name is planned: nothing is built.
+            function = _architecture(self.network)
+            plan = _models().plan(function, *self._shapes, **self._arguments)
+            return NormSpace([_planned(site) for site in plan.sites], **options)
+        if isinstance(self.network, keras.Model):
+            return NormSpace(self.network, **options)
+        model = self._builder("batch")
+        space = NormSpace(model, **options)
+        if "stages" in space.placements:
+            # A function says itself what its stages are, if it has any.
+            stages = len({site.stage for site in space.sites})
+            try:
+                self._builder({"stages": ["batch"] * stages})
+            except (ValueError, TypeError):
+                others = [word for word in space.placements if word != "stages"]
+                space = NormSpace(model, **{**options, "placements": others or ["all"]})
+        return space
+
+
+def architectures():
+    """The names of the architectures that can be searched by name: all that classify.
+
+    >>> from search.hypermodel import architectures
+    >>> "resnet20" in [name.lower() for name in architectures()] or architectures() == []
+    True
+    """
+    models = _models()
+    return [
+        name
+        for name in sorted(getattr(models, "__all__", ()))
+        if "classes" in inspect.signature(getattr(models, name)).parameters
+    ]
+
+
+def _models():
+    try:
+        return importlib.import_module("kerasnorm.models")
+    except ModuleNotFoundError:
+        return None
+
+
+def _architecture(name):
+    """A function of `kerasnorm.models` by its name, however that is written."""
+    known = architectures()
+    found = {one.lower(): one for one in known}.get(name.lower().replace("-", ""))
+    if found is None:
+        raise unknown("architecture", name, known)
+    return getattr(_models(), found)
+
+
+def _planned(site):
+    """A norm site of an architecture that was planned, as the space has it."""
+    axis = site.axis % len(site.shape)
+    size = tuple(s for i, s in enumerate(site.shape) if i not in (0, axis))
+    return Site(site.channels, size, site.stage)
+
+
+def _has_softmax(model):
+    """Whether a model's outputs are probabilities."""
+    outputs = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    last = outputs[-1] if outputs else None
+    activation = getattr(last, "activation", None)
+    return isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax

@@ -1,0 +1,196 @@
+"""What a search shows while it runs: a live table in a terminal, plain lines elsewhere."""
+
+import time
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+
+class Progress:
+    """Shows the trials, then the trainings for the answer.
+
+    Args:
+        trials: how many there will be at most; None if that is not known.
+        epochs: of a trial.
+        objective: a `keras_tuner.Objective`.
+        budget: seconds for the trials, or None.
+        console: a `rich.console.Console`; None is the terminal.
+        lines: how many of the last trials the live table shows.
+    """
+
+    def __init__(self, trials, epochs, objective, budget=None, console=None, lines=12):
+        self.trials = trials
+        self.epochs = epochs
+        self.objective = objective
+        self.budget = budget
+        self.console = console or Console()
+        self.lines = lines
+        self.rows = []
+        self.best = None
+        self.now = {}
+        self.started = time.monotonic()
+        self.worked = 0
+        self.title = "Search"
+        self.total = trials
+        self._live = None
+
+    def __enter__(self):
+        if self.console.is_terminal:
+            self._live = Live(self._table(), console=self.console, refresh_per_second=4)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        if self._live is not None:
+            self._live.update(self._table())
+            self._live.__exit__(*exception)
+            self._live = None
+
+    # What the driver tells.
+
+    def trial_replayed(self, row):
+        """A trial of an earlier session."""
+        self._note(row)
+
+    def trial_started(self, task):
+        """A trial begins."""
+        self.now[task.number] = (task, 0, None)
+        self._refresh()
+
+    def epoch_ended(self, task, epoch, value):
+        """An epoch of anything ended."""
+        self.now[task.number] = (task, epoch, value)
+        self._refresh()
+
+    def trial_ended(self, task, row):
+        """A trial ended, one way or another."""
+        self.now.pop(task.number, None)
+        self._note(row)
+        self.worked += 1
+        if self._live is None:
+            best = "none" if self.best is None else f"{self.best['score']:.4f}"
+            self._line(
+                f"trial {row['trial'] + 1}{self._of()}: {row['words']}: {self._result(row)}; "
+                f"best {best}; {self._left()}"
+            )
+        self._refresh()
+
+    def run_started(self, task, total):
+        """A training for the answer begins."""
+        if self.title != "Answer":
+            self.title, self.total = "Answer", total
+            self.started, self.worked = time.monotonic(), 0
+            self.rows, self.now = [], {}
+        self.now[task.number] = (task, 0, None)
+        self._refresh()
+
+    def run_ended(self, task, row):
+        """A training for the answer ended."""
+        self.now.pop(task.number, None)
+        self.worked += 1
+        self.rows.append(row)
+        if self._live is None:
+            self._line(
+                f"answer {self.worked} of {self.total}: {row['arm']}, seed {row['seed']}: "
+                f"{self._result(row)}; {self._left()}"
+            )
+        self._refresh()
+
+    # How it looks.
+
+    def _note(self, row):
+        self.rows.append(row)
+        sign = -1 if self.objective.direction == "max" else 1
+        if row["status"] == "completed" and (
+            self.best is None or sign * row["score"] < sign * self.best["score"]
+        ):
+            self.best = row
+
+    def _result(self, row):
+        if row["status"] == "failed":
+            return f"failed ({row['reason']})"
+        value, name = row["score"], self.objective.name
+        if self.title == "Answer":
+            value, name = row.get("test_error"), "test error"
+        if row["status"] == "stopped":
+            return f"stopped after epoch {row['epochs']} ({name} {value:.4f})"
+        return f"{name} {value:.4f}"
+
+    def _of(self):
+        return f" of {self.total}" if self.total else ""
+
+    def _left(self):
+        """How long it will take, from how long it took."""
+        spent = time.monotonic() - self.started
+        estimates = []
+        if self.worked and self.total:
+            done = len(self.rows)
+            estimates.append(spent / self.worked * max(0, self.total - done))
+        if self.budget is not None and self.title == "Search":
+            estimates.append(max(0.0, self.budget - spent))
+        return f"{duration(min(estimates))} left" if estimates else "time left not known yet"
+
+    def _line(self, text):
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _refresh(self):
+        if self._live is not None:
+            self._live.update(self._table())
+
+    def _table(self):
+        table = Table(box=box.SIMPLE, expand=True)
+        result = "test error" if self.title == "Answer" else self.objective.name
+        table.add_column("trial" if self.title == "Search" else "seed", justify="right")
+        table.add_column("norm", ratio=1, overflow="fold")
+        table.add_column(result, justify="right")
+        table.add_column("epochs", justify="right")
+        table.add_column("")
+        for row in self.rows[-self.lines :]:
+            value = row.get("test_error") if self.title == "Answer" else row["score"]
+            style = {"failed": "red", "stopped": "dim"}.get(row["status"], "")
+            if self.best is not None and row is self.best:
+                style = "bold green"
+            table.add_row(
+                str(row["trial"] + 1 if self.title == "Search" else row["seed"]),
+                _text(row.get("arm") or row["words"]),
+                "" if value is None else f"{value:.4f}",
+                str(row["epochs"]),
+                row["status"],
+                style=style,
+            )
+        for task, epoch, value in self.now.values():
+            table.add_row(
+                str(task.number + 1 if self.title == "Search" else task.seed),
+                _text(task.label.get("arm") or task.words),
+                "" if value is None else f"{value:.4f}",
+                f"{epoch}/{task.epochs}",
+                "running",
+                style="cyan",
+            )
+        best = ""
+        if self.best is not None and self.title == "Search":
+            best = f"; best {self.best['score']:.4f}: {self.best['words']}"
+        table.caption = _text(f"{self.title}: {len(self.rows)}{self._of()}; {self._left()}{best}")
+        return table
+
+
+def _text(text):
+    """Text as it is: brackets in it are no markup."""
+    from rich.text import Text
+
+    return Text(text)
+
+
+def duration(seconds):
+    """Seconds for a reader.
+
+    >>> from search.progress import duration
+    >>> duration(75.4), duration(5), duration(7300)
+    ('1 min 15 s', '5 s', '2 h 1 min')
+    """
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
