@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import keras_tuner
 
+from kerasnorm.core import backends
 from search.errors import BadInput
 from search.store import plain
 
@@ -67,6 +68,11 @@ class Runner:
         self.inputs = inputs
         self.objective = objective
         self.test = test
+        # The last model of an arm of the answer, and what it was made for.
+        self._last: tuple[Any, Any] = (None, None)
+
+    def __getstate__(self):
+        return {**self.__dict__, "_last": (None, None)}
 
     def __call__(self, task, report):
         """Train once; whatever goes wrong with this one task becomes a failed row."""
@@ -74,7 +80,8 @@ class Runner:
         row = new_row(task)
         watch = _Watch(self.objective, report)
         try:
-            self._train(task, row, watch)
+            with backends.forgetting_traces():
+                self._train(task, row, watch)
         except (KeyboardInterrupt, SystemExit, GeneratorExit, BadInput):
             raise
         except BaseException as error:
@@ -91,11 +98,9 @@ class Runner:
         return plain(row)
 
     def _train(self, task, row, watch):
-        forget_models()
-        keras.utils.set_random_seed(task.seed)
         hp = self._hyperparameters(task)
         known = len(hp.space)
-        model = self._built(hp, task)
+        model = self._model(hp, task)
         row["parameters"] = sum(math.prod(w.shape) for w in model.trainable_weights)
         args, kwargs = self.inputs(task)
         kwargs = {"verbose": 0, **kwargs}
@@ -122,8 +127,27 @@ class Runner:
         if task.save is not None:
             save_weights(model, task.save)
 
+    def _model(self, hp, task):
+        """A model with new weights.
+
+        The trainings of an arm of the answer differ in their seed only. They share one model,
+        which takes over the variables of a new one each time: most of a short training is spent
+        on compiling.
+        """
+        key = plain([task.spec, task.values]) if "arm" in task.label else None
+        made_for, model = self._last
+        if key is None or made_for != key:
+            model, self._last = None, (None, None)
+            forget_models()
+        keras.utils.set_random_seed(task.seed)
+        new = self._built(hp, task)
+        if model is None or not _take_variables(model, new):
+            model = new
+        self._last = (None, None) if key is None else (key, model)
+        return model
+
     def _built(self, hp, task):
-        """The compiled model, under the user's dtype policy and distribution."""
+        """The compiled model."""
         if hasattr(self.hypermodel, "model_of"):
             model = self.hypermodel.model_of(task.spec, task.values)
         else:
@@ -202,6 +226,24 @@ def forget_models():
         keras.config.disable_interactive_logging()
     if not filtered:
         keras.config.disable_traceback_filtering()
+
+
+def _take_variables(model, new):
+    """Make a used model what a new one of the same make is; whether that could be done."""
+    pairs = []
+    for old_part, new_part in ((model, new), (model.optimizer, new.optimizer)):
+        if old_part is None or new_part is None:
+            return False
+        if new_part is new.optimizer:
+            new_part.build(new.trainable_variables)
+        if len(old_part.variables) != len(new_part.variables):
+            return False
+        pairs += zip(old_part.variables, new_part.variables, strict=True)
+    if any(a.shape != b.shape or a.dtype != b.dtype for a, b in pairs):
+        return False
+    for variable, fresh in pairs:
+        variable.assign(fresh)
+    return True
 
 
 class _Watch(keras.callbacks.Callback):

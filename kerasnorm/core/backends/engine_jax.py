@@ -48,3 +48,8 @@ def refuse_dtype(dtype):
             "(or with JAX_ENABLE_X64=1), and would silently use float32"
         )
     return None
+
+
+def forgetting_traces():
+    """Nothing keeps a trace for longer than what was traced."""
+    return contextlib.nullcontext()

@@ -73,3 +73,8 @@ run_eagerly = Switch(lambda: torch.compiler.set_stance("force_eager"))
 def refuse_dtype(dtype):
     """Every dtype is computed in as it is named."""
     return None
+
+
+def forgetting_traces():
+    """Nothing keeps a trace for longer than what was traced."""
+    return contextlib.nullcontext()
