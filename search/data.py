@@ -293,7 +293,9 @@ def multidomain():
     parts, sources = [], []
     # Shares of the photographs' height for each part.
     strips = ((0.0, 0.6), (0.6, 0.8), (0.8, 1.0))
-    for index, (part, (top, bottom)) in enumerate(zip((train, validation, test), strips, strict=True)):
+    for index, (part, (top, bottom)) in enumerate(
+        zip((train, validation, test), strips, strict=True)
+    ):
         generator = np.random.default_rng([2019, index])
         cut = [p[round(top * len(p)) : round(bottom * len(p))] for p in photographs]
         x, y, source = [], [], []
@@ -389,7 +391,9 @@ def from_tfds(name, data_dir=None, image_size=None):
 def _features(name, info, tfds):
     """The names of the image and of the label."""
     keys = info.supervised_keys or ()
-    images = [k for k in (*keys, *info.features) if isinstance(info.features[k], tfds.features.Image)]
+    images = [
+        k for k in (*keys, *info.features) if isinstance(info.features[k], tfds.features.Image)
+    ]
     labels = [
         k for k in (*keys, *info.features) if isinstance(info.features[k], tfds.features.ClassLabel)
     ]

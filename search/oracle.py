@@ -344,10 +344,7 @@ class Asker:
         """The trials whose weights the oracle may ask to go on from."""
         brackets = getattr(self.oracle, "_brackets", ())
         return [
-            int(info["id"])
-            for bracket in brackets
-            for infos in bracket["rounds"]
-            for info in infos
+            int(info["id"]) for bracket in brackets for infos in bracket["rounds"] for info in infos
         ]
 
     def _key(self, values):

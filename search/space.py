@@ -294,10 +294,21 @@ class NormSpace:
         """The points with the papers' values, one for each norm: what is tried first."""
         for norm in self.norms:
             values = {"per_stage": False, "norm": norm}
-            if "all" not in self.placements and "first" not in self.placements:
+            if self.placements == ["stages"]:
                 stages = {site.stage for site in self.sites}
                 values = {f"stage_{stage + 1}/norm": norm for stage in stages}
             yield self.active(values)
+
+    def default_spec(self, norm):
+        """The spec of a norm at every site, with the papers' values where they are legal.
+
+        It need not be one of the space's norms.
+
+        >>> from search.space import NormSpace
+        >>> NormSpace([16, 24], norms=["mode"]).default_spec("group")
+        {'name': 'group', 'groups': 8}
+        """
+        return self._one("", {"norm": _name(norm)}, self.sites)
 
     def size(self):
         """How many values there are to choose, all choices considered; inf with a range.
@@ -507,7 +518,9 @@ def sites_of(network):
     sites = [site if isinstance(site, Site) else Site(site) for site in network]
     for site in sites:
         if isinstance(site.channels, bool) or not isinstance(site.channels, int):
-            raise BadInput(f"a norm site has {site.channels!r} channels. Needed: a positive integer.")
+            raise BadInput(
+                f"a norm site has {site.channels!r} channels. Needed: a positive integer."
+            )
         if site.channels < 1:
             raise BadInput(f"a norm site has {site.channels} channels. Needed: at least 1.")
     if not sites:

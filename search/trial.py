@@ -1,5 +1,4 @@
-"""A trial: build, fit, stop early. It knows no oracle, and writes nothing but weights it is told to.
-"""
+"""A trial: build, fit, stop early. It knows no oracle, and writes nothing but weights it is told to."""
 
 import copy
 import dataclasses

@@ -53,3 +53,7 @@ def refuse_dtype(dtype):
 def forgetting_traces():
     """Nothing keeps a trace for longer than what was traced."""
     return contextlib.nullcontext()
+
+
+def be_deterministic():
+    """They do on the CPU; for a GPU `XLA_FLAGS` must hold --xla_gpu_deterministic_ops=true."""

@@ -110,3 +110,8 @@ def _gradient_register():
         return gradient_registry._registry
     except (ImportError, AttributeError):
         return {}
+
+
+def be_deterministic():
+    """TensorFlow then wants every random operation seeded, which `set_random_seed` does."""
+    tf.config.experimental.enable_op_determinism()

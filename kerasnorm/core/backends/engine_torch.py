@@ -78,3 +78,8 @@ def refuse_dtype(dtype):
 def forgetting_traces():
     """Nothing keeps a trace for longer than what was traced."""
     return contextlib.nullcontext()
+
+
+def be_deterministic():
+    """Those that cannot be had only warn."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
