@@ -185,12 +185,11 @@ def _checked(part, x, y):
     x, y = np.asarray(x), np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        if y.ndim != 1 or not np.array_equal(y, np.round(y)):
-            raise BadInput(
-                f"data: y_{part} has shape {y.shape} and dtype {y.dtype}. Needed: one integer "
-                "label per example."
-            )
+    if y.ndim != 1 or y.dtype.kind not in "iuf" or not np.array_equal(y, np.round(y)):
+        raise BadInput(
+            f"data: y_{part} has shape {y.shape} and dtype {y.dtype}. Needed: one integer label "
+            "per example."
+        )
     if len(x) != len(y) or x.ndim < 2:
         raise BadInput(
             f"data: x_{part} has shape {x.shape}, y_{part} {y.shape}. Needed: examples along the "
@@ -309,7 +308,8 @@ def multidomain():
         sources.append(np.array(source))
     names = tuple(f"{domain} {digit}" for domain in DOMAINS for digit in range(10))
     domains = tuple(domain for domain in DOMAINS for _ in range(10))
-    return Data("multidomain", *parts, 40, names, domains, tuple(sources))
+    train, validation, test = parts
+    return Data("multidomain", train, validation, test, 40, names, domains, tuple(sources))
 
 
 def _placed(digit, generator, angle=0.0, shear=0.0):
@@ -481,7 +481,8 @@ class Batches(keras.utils.PyDataset):
         if self.augmentation is not None:
             # Of the batch's own, so that it does not matter in which order batches are taken.
             generator = np.random.default_rng([self.seed, self.epoch, index])
-            x = augmented(x, *self.augmentation, generator)
+            pad, flip = self.augmentation
+            x = augmented(x, pad, flip, generator)
         return x, self.part.y[chosen]
 
     def on_epoch_end(self):

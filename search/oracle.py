@@ -103,8 +103,13 @@ class TPEOracle(keras_tuner.Oracle):
                 constant_liar=True,
                 seed=_seed(self.seed, trial_id),
             )
-            direction = "maximize" if self.objective.direction == "max" else "minimize"
-            study = optuna.create_study(direction=direction, sampler=sampler)
+            directions = optuna.study.StudyDirection
+            study = optuna.create_study(
+                direction=directions.MAXIMIZE
+                if self.objective.direction == "max"
+                else directions.MINIMIZE,
+                sampler=sampler,
+            )
             for number in self.start_order:
                 study.add_trial(self._told(self.trials[number]))
             asked = study.ask()
@@ -359,15 +364,18 @@ class Asker:
         values = response.get("values") or {}
         if response["status"] == TrialStatus.STOPPED and self._gives_up_early():
             values, response = {}, {"status": TrialStatus.RUNNING}
-        elif response["status"] != TrialStatus.RUNNING or f"{OWN_PREFIX}trial_id" in values:
-            return response
-        elif not self._queue and self._key(values) not in self._seen:
+        elif response["status"] != TrialStatus.RUNNING or self._is_wanted(values):
             return response
         own = {k: v for k, v in values.items() if k.startswith(OWN_PREFIX)}
         point = self._another()
         if point is None:
             return {"status": TrialStatus.STOPPED}
         return {**response, "values": {**point, **own}}
+
+    def _is_wanted(self, values):
+        """Whether what the oracle proposes can stay: a promotion, or new and its turn."""
+        promoted = f"{OWN_PREFIX}trial_id" in values
+        return promoted or (not self._queue and self._key(values) not in self._seen)
 
     def _another(self):
         """A point that was not tried: the next enqueued one, else a random one."""

@@ -1,4 +1,4 @@
-"""A trial: build, fit, stop early. It knows no oracle, and writes nothing but weights it is told to."""
+"""A trial: build, fit, stop early. It knows no oracle, and writes only weights it is told to."""
 
 import copy
 import dataclasses
@@ -278,7 +278,7 @@ class _Watch(keras.callbacks.Callback):
                 f"objective {self.objective.name!r} is not among what training measures ({found}). "
                 "Needed: one of these; those of the validation part need validation data."
             )
-        self._check(entry["loss"] if "loss" in entry else 0.0, "loss", epoch + 1)
+        self._check(entry.get("loss"), "loss", epoch + 1)
         self._check(entry[self.objective.name], self.objective.name, epoch + 1)
         if self.diverged is None and not self.model.stop_training:
             self.reason = self.report(epoch + 1, entry)

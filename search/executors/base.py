@@ -48,5 +48,6 @@ class Executor(abc.ABC):
     def cancel(self, number, reason):
         """Let a task stop, with this reason in its row. Its row still comes, by `poll`."""
 
+    @abc.abstractmethod
     def close(self):
         """Let go of everything; tasks under way are given up without a row."""
