@@ -132,6 +132,8 @@ class NormHyperModel(keras_tuner.HyperModel):
                 "branches are searched and there are no transforms. Needed: transforms=[...], the "
                 "identity first, as many as there are branches at most."
             )
+        if not hasattr(kerasnorm, "ConsistentModel"):
+            raise BadInput("branches need kerasnorm.ConsistentModel, which this version lacks.")
         wrapped = kerasnorm.ConsistentModel(model, transforms)
         wrapped.compile(model.optimizer, model.loss, metrics=["accuracy"])
         return wrapped

@@ -175,7 +175,8 @@ class NormSpace:
         same at the rest is not a second name for that norm at every site.
         """
         everywhere = [word for word in self.placements if word != "stages"]
-        parent, when = None, ()
+        parent: str | None = None
+        when: tuple = ()
         if "stages" in self.placements:
             if everywhere:
                 yield Choice("per_stage", (False, True), argument="per_stage")
@@ -186,7 +187,8 @@ class NormSpace:
                 yield from self._norm(
                     f"stage_{stage + 1}/",
                     [site for site in self.sites if site.stage == stage],
-                    *(("per_stage", (True,)) if everywhere else (None, ())),
+                    parent,
+                    (True,) if everywhere else (),
                     arguments=not everywhere,
                 )
         if not everywhere:
@@ -401,7 +403,7 @@ class NormSpace:
             )
             table.append((choice.name, values, self._condition(choice)))
         widths = [max(len(row[i]) for row in table) for i in range(3)]
-        table.insert(1, tuple("-" * width for width in widths))
+        table.insert(1, ("-" * widths[0], "-" * widths[1], "-" * widths[2]))
         lines = [
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
             for row in table
