@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--arch",
         metavar="NAME",
-        help="an architecture of kerasnorm.models, such as resnet20 (the default)",
+        help="an architecture of kerasnorm.models, such as resnet20, or resnet8 (the default)",
     )
     network.add_argument(
         "--model",
@@ -176,7 +176,7 @@ def _refuse(error, status=2):
 
 def _run(options):
     if options.arch is None and options.model is None:
-        options.arch = "resnet20"
+        options.arch = "resnet8"
     import keras
     from rich.console import Console
 

@@ -8,6 +8,7 @@ import keras_tuner
 
 import kerasnorm
 from search.errors import BadInput, unknown
+from search.networks import ResNet8
 from search.space import NormSpace, Site
 
 
@@ -156,9 +157,9 @@ class NormHyperModel(keras_tuner.HyperModel):
 
     def _own_space(self, options):
         """The space of the network's norm sites."""
-        if isinstance(self.network, str):
-            # An architecture by name is planned: nothing is built.
-            function = _architecture(self.network)
+        function = _architecture(self.network) if isinstance(self.network, str) else None
+        if function is not None and function is not ResNet8:
+            # Those of kerasnorm.models can be planned: nothing is built.
             plan = _models().plan(function, *self._shapes, **self._arguments)
             return NormSpace([_planned(site) for site in plan.sites], **options)
         if isinstance(self.network, keras.Model):
@@ -180,15 +181,21 @@ def architectures():
     """The names of the architectures that can be searched by name: all that classify.
 
     >>> from search.hypermodel import architectures
-    >>> "resnet20" in [name.lower() for name in architectures()] or architectures() == []
+    >>> "ResNet8" in architectures()
     True
     """
+    return sorted(_functions())
+
+
+def _functions():
+    """The architectures by their names."""
     models = _models()
-    return [
-        name
-        for name in sorted(getattr(models, "__all__", ()))
-        if "classes" in inspect.signature(getattr(models, name)).parameters
-    ]
+    found = {name: getattr(models, name) for name in getattr(models, "__all__", ())}
+    return {"ResNet8": ResNet8} | {
+        name: function
+        for name, function in found.items()
+        if "classes" in inspect.signature(function).parameters
+    }
 
 
 def _models():
@@ -199,12 +206,13 @@ def _models():
 
 
 def _architecture(name):
-    """A function of `kerasnorm.models` by its name, however that is written."""
-    known = architectures()
-    found = {one.lower(): one for one in known}.get(name.lower().replace("-", ""))
-    if found is None:
-        raise unknown("architecture", name, known)
-    return getattr(_models(), found)
+    """An architecture by its name, however that is written."""
+    known = _functions()
+    found = {one.lower(): function for one, function in known.items()}
+    function = found.get(name.lower().replace("-", ""))
+    if function is None:
+        raise unknown("architecture", name, sorted(known))
+    return function
 
 
 def _planned(site):
