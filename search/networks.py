@@ -20,7 +20,7 @@ def ResNet8(input_shape, classes, norm="batch", width=16):
     Example:
         >>> from search.networks import ResNet8
         >>> ResNet8((8, 8, 1), 10, width=8).count_params()
-        20642
+        19954
     """
     specs = Specs(norm, stages=3, of="ResNet8")
     channels_first = keras.config.image_data_format() == "channels_first"

@@ -1,6 +1,7 @@
 """Oracles: Optuna's TPE behind `keras_tuner.Oracle`, and what makes any oracle safe to drive."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -11,6 +12,7 @@ from typing import Any
 
 import keras_tuner
 import optuna
+import sklearn.exceptions
 from keras_tuner.src.engine.objective import MultiObjective
 from keras_tuner.src.engine.trial import TrialStatus
 from optuna.trial import TrialState
@@ -19,6 +21,8 @@ from search.errors import BadInput, unknown
 from search.store import plain
 
 ORACLES = ("tpe", "random", "bayesian", "hyperband", "grid")
+# How often TPE is asked for something new before it is taken to have no more.
+PROPOSALS = 20
 # What Hyperband adds to the values of a point.
 OWN_PREFIX = "tuner/"
 DIRECTIONS = {
@@ -88,6 +92,8 @@ class TPEOracle(keras_tuner.Oracle):
         self.seed = self._seed_state = random.randrange(2**31) if seed is None else int(seed)
         self.startup_trials = startup_trials
         self.stopped: list[str] = []
+        # Whether values were tried already; whoever knows better than by the values says so.
+        self.is_tried = self._duplicate
 
     def mark_stopped(self, trial_id):
         """Say that a trial was stopped early: its score is its last value, not its final one."""
@@ -112,12 +118,21 @@ class TPEOracle(keras_tuner.Oracle):
             )
             for number in self.start_order:
                 study.add_trial(self._told(self.trials[number]))
-            asked = study.ask()
-            values: dict[str, Any] = {}
-            for hp in self.hyperparameters.space:
-                if _active(hp, values):
-                    values[hp.name] = asked._suggest(hp.name, _distribution(hp))
+            # What was proposed and tried already counts as running, which drives it elsewhere,
+            # but not far: a good region that is small gets searched to its end.
+            for _ in range(PROPOSALS):
+                values = self._proposed(study.ask())
+                if not self.is_tried(values):
+                    break
         return {"status": TrialStatus.RUNNING, "values": values}
+
+    def _proposed(self, asked):
+        """The values of one of Optuna's trials."""
+        values: dict[str, Any] = {}
+        for hp in self.hyperparameters.space:
+            if _active(hp, values):
+                values[hp.name] = asked._suggest(hp.name, _distribution(hp))
+        return values
 
     def _told(self, trial):
         """A trial as Optuna keeps it."""
@@ -174,6 +189,18 @@ def _distribution(hp):
     if isinstance(hp, keras_tuner.engine.hyperparameters.Fixed):
         return distributions.CategoricalDistribution((hp.value,))
     return distributions.CategoricalDistribution(tuple(hp.values))
+
+
+def _without_warnings(function):
+    """The function without what scikit-learn says of the Gaussian process's fit each time."""
+
+    @functools.wraps(function)
+    def quiet(*args):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", sklearn.exceptions.ConvergenceWarning)
+            return function(*args)
+
+    return quiet
 
 
 @contextlib.contextmanager
@@ -276,7 +303,9 @@ class Asker:
             declared = oracle.get_space()
             self.space.declare(declared)
             oracle.update_space(declared)
-        self._populate = oracle.populate_space
+        if hasattr(oracle, "is_tried"):
+            oracle.is_tried = lambda values: self._key(values) in self._seen
+        self._populate = _without_warnings(oracle.populate_space)
         oracle.populate_space = self._unseen
 
     def ask(self):

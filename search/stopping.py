@@ -15,7 +15,7 @@ class MedianRule:
         direction: `"min"` or `"max"`.
         epochs: of a full trial.
         warmup: the first epoch, counted from 1, after which a trial may be stopped; None is a
-            quarter of the epochs.
+            fifth of the epochs.
         least: how many others must have got as far.
 
     Example:
@@ -30,7 +30,7 @@ class MedianRule:
     def __init__(self, direction, epochs, warmup=None, least=4):
         self.sign = -1.0 if direction == "max" else 1.0
         self.epochs = epochs
-        self.warmup = max(1, -(-epochs // 4)) if warmup is None else warmup
+        self.warmup = max(1, -(-epochs // 5)) if warmup is None else warmup
         self.least = least
         self._best: dict[int, dict[int, float]] = {}
 

@@ -77,7 +77,7 @@ class Runner:
         """Train once; whatever goes wrong with this one task becomes a failed row."""
         start = time.perf_counter()
         row = new_row(task)
-        watch = _Watch(self.objective, report)
+        watch = _Watch(self.objective, report, task.seed)
         try:
             with backends.forgetting_traces():
                 self._train(task, row, watch)
@@ -109,6 +109,7 @@ class Runner:
         if task.load is not None:
             load_weights(model, task.load)
             kwargs["initial_epoch"] = task.initial_epoch
+        watch.remember_seeds(model)
         start = time.perf_counter()
         try:
             result = self.hypermodel.fit(hp, model, *args, callbacks=[*own, watch], **kwargs)
@@ -248,8 +249,9 @@ def _take_variables(model, new):
 class _Watch(keras.callbacks.Callback):
     """Keeps the curve, measures steps, and stops what diverges or what it is told to stop."""
 
-    def __init__(self, objective, report):
+    def __init__(self, objective, report, seed):
         super().__init__()
+        self.seed = seed
         self.objective = objective
         self.report = report
         self.curve: list[dict] = []
@@ -257,6 +259,24 @@ class _Watch(keras.callbacks.Callback):
         self.reason = None
         self.diverged = None
         self._begun = 0.0
+        self._seeds: list[tuple] = []
+
+    def remember_seeds(self, model):
+        """Keep the states of a model's random numbers, such as those of dropout.
+
+        The first `fit` of a model draws some while it finds out shapes; a later one of the same
+        model does not.
+        """
+        self._seeds = [
+            (variable, keras.ops.convert_to_numpy(variable.value).copy())
+            for variable in model.variables
+            if variable.name == "seed_generator_state"
+        ]
+
+    def on_train_begin(self, logs=None):
+        keras.utils.set_random_seed(self.seed)
+        for variable, state in self._seeds:
+            variable.assign(state)
 
     def on_train_batch_begin(self, batch, logs=None):
         self._begun = time.perf_counter()

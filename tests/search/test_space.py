@@ -75,10 +75,10 @@ def test_it_declares_itself_in_kerastuner_with_conditions():
     assert [one.name for one in hp.space] == [choice.name for choice in space.choices]
     active = {one.name for one in hp.space if hp.is_active(one)}
     assert active == set(space.active({}))
-    hp.values = {"per_stage": False, "norm": "mode"}
+    hp.values = {"per_stage": False, "norm": "mode", "mode/modes": 4, "placement": "all"}
     hp.ensure_active_values()
-    assert hp.get("mode/modes") == 2
-    assert space.spec_from(hp) == {"name": "mode", "modes": 2}
+    assert len(hp.values) == 4
+    assert space.spec_from(hp) == {"name": "mode", "modes": 4}
 
 
 def test_size_counts_the_points():

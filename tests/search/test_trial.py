@@ -1,0 +1,216 @@
+"""A trial by itself: what becomes of models that fail, diverge, leak, or are stopped."""
+
+import gc
+import os
+
+import keras
+import keras_tuner
+import numpy as np
+import psutil
+import pytest
+
+from search.data import Batches, Part
+from search.errors import BadInput
+from search.hypermodel import NormHyperModel
+from search.trial import Runner, Task, load_weights, save_weights
+from small_search import OBJECTIVE, arrays, build
+
+BATCH = {"name": "batch"}
+
+
+def hypermodel(network=build, **options):
+    return NormHyperModel(network, jit_compile=False, **options)
+
+
+def inputs(task):
+    x, y = arrays()
+    return (x, y), {"batch_size": 32, "validation_data": (x[:32], y[:32])}
+
+
+def task(number=0, seed=0, epochs=1, **options):
+    return Task(number, BATCH, "batch norm", {"norm": "batch"}, seed, epochs, **options)
+
+
+def with_dropout(norm):
+    """The small network, with a random part of its own."""
+    model = build(norm)
+    outputs = keras.layers.Dropout(0.5)(model.layers[-2].output)
+    return keras.Model(model.input, keras.layers.Dense(3)(outputs))
+
+
+def go_on(epoch, logs):
+    """Report nothing."""
+
+
+def test_a_row_says_all_of_a_trial():
+    row = Runner(hypermodel(), inputs, OBJECTIVE)(task(epochs=3), go_on)
+    assert row["status"] == "completed", row["traceback"]
+    assert row["score"] == row["curve"][-1]["val_error"]
+    assert [entry["epoch"] for entry in row["curve"]] == [1, 2, 3]
+    assert row["curve"][0]["val_error"] == pytest.approx(1 - row["curve"][0]["val_accuracy"])
+    model = build("batch")
+    assert row["parameters"] == sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    assert 0 < row["step_seconds"] < row["fit_seconds"] < row["seconds"]
+
+
+def test_the_reason_to_stop_is_kept():
+    row = Runner(hypermodel(), inputs, OBJECTIVE)(
+        task(epochs=5), lambda epoch, logs: "enough" if epoch == 2 else None
+    )
+    assert (row["status"], row["reason"], row["epochs"]) == ("stopped", "enough", 2)
+
+
+@pytest.mark.parametrize("kind", ["memory", "build", "fatal"])
+def test_one_trial_fails_and_its_traceback_is_kept(kind):
+    class Fatal(BaseException):
+        pass
+
+    error = {"memory": MemoryError("8 GB"), "build": ValueError("no"), "fatal": Fatal("no")}[kind]
+
+    def broken(norm):
+        raise error
+
+    space = hypermodel().space
+    row = Runner(hypermodel(broken, space=space), inputs, OBJECTIVE)(task(), go_on)
+    assert row["status"] == "failed"
+    assert type(error).__name__ in row["reason"]
+    assert "in broken" in row["traceback"]
+
+
+def test_ctrl_c_is_no_failure():
+    def interrupted(norm):
+        raise KeyboardInterrupt
+
+    runner = Runner(hypermodel(interrupted, space=hypermodel().space), inputs, OBJECTIVE)
+    with pytest.raises(KeyboardInterrupt):
+        runner(task(), go_on)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_ends_a_trial_at_once(value):
+    def bad(task):
+        (x, y), kwargs = inputs(task)
+        x = x.copy()
+        x[:] = value
+        return (x, y), kwargs
+
+    row = Runner(hypermodel(), bad, OBJECTIVE)(task(epochs=5), go_on)
+    assert row["status"] == "failed"
+    assert "loss became" in row["reason"]
+    assert row["score"] is None
+    assert row["epochs"] == 1
+
+
+def test_an_objective_that_is_not_measured_is_named():
+    objective = keras_tuner.Objective("val_f1", "max")
+    with pytest.raises(BadInput, match="'val_f1' is not among .*val_error"):
+        Runner(hypermodel(), inputs, objective)(task(), go_on)
+
+
+def test_the_users_dtype_policy_holds_in_every_trial():
+    policies = []
+
+    def noting(norm):
+        policies.append(keras.config.dtype_policy().name)
+        return build(norm)
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = hypermodel(noting, norms=["batch"])
+        policies.clear()
+        runner = Runner(model, inputs, OBJECTIVE)
+        assert [runner(task(n), go_on)["status"] for n in range(2)] == ["completed"] * 2
+        # KerasTuner's own tuners forget it before they build.
+        keras.utils.clear_session()
+        model.build(model_point(model))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert policies == ["mixed_bfloat16"] * 3
+
+
+def model_point(model):
+    hp = keras_tuner.HyperParameters()
+    model.declare_hyperparameters(hp)
+    return hp
+
+
+def test_the_users_distribution_holds_in_every_trial():
+    if keras.backend.backend() != "jax":
+        pytest.skip("keras.distribution is JAX's")
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
+    try:
+        distribution = keras.distribution.distribution()
+        row = Runner(hypermodel(), inputs, OBJECTIVE)(task(), go_on)
+        assert row["status"] == "completed", row["traceback"]
+        assert keras.distribution.distribution() is distribution
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def test_every_trial_has_its_own_log_folder(tmp_path):
+    folders = []
+
+    class Logger(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.log_dir = str(tmp_path)
+
+        def on_train_begin(self, logs=None):
+            folders.append(self.log_dir)
+
+    def logging(task):
+        args, kwargs = inputs(task)
+        return args, {**kwargs, "callbacks": [logger]}
+
+    logger = Logger()
+    runner = Runner(hypermodel(), logging, OBJECTIVE)
+    for number in range(2):
+        runner(task(number), go_on)
+    assert folders == [str(tmp_path / f"trial_{n:05d}") for n in range(2)]
+
+
+def test_a_seed_decides_and_sharing_a_model_changes_nothing():
+    def ordered(task):
+        (x, y), kwargs = inputs(task)
+        batches = Batches(Part(x, y), 32, task.seed)
+        return (batches,), {"validation_data": kwargs["validation_data"]}
+
+    shared, alone = (Runner(hypermodel(with_dropout), ordered, OBJECTIVE) for _ in range(2))
+    label = {"arm": "batch norm", "role": "candidate"}
+    together = [shared(task(seed=s, epochs=2, label=label), go_on) for s in (1, 2, 1)]
+    assert shared._last[1] is not None
+    separate = [alone(task(seed=s, epochs=2), go_on) for s in (1, 2)]
+    losses = [[e["loss"] for e in row["curve"]] for row in (*together, *separate)]
+    assert losses[0] == losses[2]
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[:2], losses[3:], rtol=1e-5)
+
+
+def test_weights_go_on_with_the_optimizer(tmp_path):
+    path = tmp_path / "trial.weights.h5"
+    runner = Runner(hypermodel(), inputs, OBJECTIVE)
+    runner(task(0, epochs=2, save=str(path)), go_on)
+    model = hypermodel().model_of(BATCH, {})
+    load_weights(model, path)
+    assert int(model.optimizer.iterations) == 6
+    row = runner(task(1, epochs=5, initial_epoch=2, load=str(path)), go_on)
+    assert [entry["epoch"] for entry in row["curve"]] == [3, 4, 5]
+    # Written whole or not at all.
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    save_weights(model, path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_memory_does_not_grow():
+    process = psutil.Process(os.getpid())
+    runner = Runner(hypermodel(), inputs, OBJECTIVE)
+    sizes = []
+    for number in range(8):
+        runner(task(number), go_on)
+        gc.collect()
+        sizes.append((process.memory_info().rss, len(gc.get_objects())))
+    growth = (sizes[-1][0] - sizes[3][0]) / 4
+    assert growth < 2 * 2**20
+    # What one network's graph would be is a hundred times that.
+    assert (sizes[-1][1] - sizes[3][1]) / 4 < 300
