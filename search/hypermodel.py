@@ -25,7 +25,7 @@ class NormHyperModel(keras_tuner.HyperModel):
         space: a `NormSpace`; None makes one from the network's norm sites, for which a function is
             called once.
         compile: `compile(model, values)`, which compiles a model that is not; None takes Adam and
-            cross-entropy over integer labels.
+            cross-entropy over integer labels. A learning rate that is searched is set afterwards.
         learning_rate: of that Adam, where it is not searched.
         transforms: for Consistent Normalization, the identity first (see
             `kerasnorm.ConsistentModel`).
@@ -98,14 +98,10 @@ class NormHyperModel(keras_tuner.HyperModel):
         model = self._builder(spec)
         if not isinstance(model, keras.Model):
             raise BadInput(f"the network's function returned {model!r}. Needed: a Keras model.")
-        rate = values.get("learning_rate")
         if not model.compiled:
-            if self.compile is not None:
-                self.compile(model, values)
-            else:
-                self._compile(model, self.learning_rate if rate is None else rate)
-        elif rate is not None:
-            model.optimizer.learning_rate = rate
+            (self.compile or self._compile)(model, values)
+        if values.get("learning_rate") is not None:
+            model.optimizer.learning_rate = values["learning_rate"]
         if values.get("branches", 1) > 1:
             return self._consistent(model)
         return model
@@ -117,10 +113,10 @@ class NormHyperModel(keras_tuner.HyperModel):
             kwargs["batch_size"] = size
         return model.fit(*args, **kwargs)
 
-    def _compile(self, model, rate):
+    def _compile(self, model, values):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not _has_softmax(model))
         model.compile(
-            keras.optimizers.Adam(rate),
+            keras.optimizers.Adam(self.learning_rate),
             loss,
             metrics=["accuracy"],
             jit_compile=self.jit_compile,

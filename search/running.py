@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import os
 import pathlib
 import platform
 import shlex
@@ -10,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasnorm.core import backends
 from search import data as datasets
 from search.driver import Driver, rule_for
 from search.errors import BadInput, NothingCompleted, unknown
@@ -367,7 +369,7 @@ def _versions():
 
 
 def _device():
-    return f"{platform.machine()}, {', '.join(keras.distribution.list_devices()) or 'cpu'}"
+    return f"{', '.join(backends.devices())}; {platform.machine()}, {os.cpu_count()} cores"
 
 
 def _python_call(settings):

@@ -16,6 +16,7 @@ Its engine (`engine_*.py`) is what it does beside arithmetic:
 * ``is_tracing()`` and ``run_eagerly()``, for what must not be baked into a compiled function
 * ``refuse_dtype(dtype)``: why it cannot compute in a dtype, or None
 * ``be_deterministic()``: only operations that repeat bit for bit, from here on
+* ``devices()``: what it computes on, as words
 * ``forgetting_traces()``: a context after which what was traced in it can be freed
 """
 
@@ -34,6 +35,7 @@ dot = _kernels.dot
 moments = _kernels.moments
 
 be_deterministic = _engine.be_deterministic
+devices = _engine.devices
 forgetting_traces = _engine.forgetting_traces
 is_tracing = _engine.is_tracing
 pass_on = _engine.pass_on

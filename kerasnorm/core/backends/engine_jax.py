@@ -57,3 +57,8 @@ def forgetting_traces():
 
 def be_deterministic():
     """They do on the CPU; for a GPU `XLA_FLAGS` must hold --xla_gpu_deterministic_ops=true."""
+
+
+def devices():
+    """Those of the default platform."""
+    return [f"{device.platform} {device.device_kind}" for device in jax.devices()]

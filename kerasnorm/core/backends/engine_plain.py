@@ -50,3 +50,8 @@ def forgetting_traces():
 
 def be_deterministic():
     """They do."""
+
+
+def devices():
+    """The processor."""
+    return ["cpu"]

@@ -115,3 +115,10 @@ def _gradient_register():
 def be_deterministic():
     """TensorFlow then wants every random operation seeded, which `set_random_seed` does."""
     tf.config.experimental.enable_op_determinism()
+
+
+def devices():
+    """The GPUs, or else the processor."""
+    found = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(one).get("device_name") for one in found]
+    return [f"gpu {name}" for name in names] or ["cpu"]

@@ -83,3 +83,9 @@ def forgetting_traces():
 def be_deterministic():
     """Those that cannot be had only warn."""
     torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def devices():
+    """The GPUs, or else the processor."""
+    count = torch.cuda.device_count()
+    return [f"gpu {torch.cuda.get_device_name(index)}" for index in range(count)] or ["cpu"]

@@ -101,9 +101,9 @@ def test_seed_0_is_a_seed(name):
 def test_directions_are_never_guessed():
     assert objective_of("val_accuracy").direction == "max"
     assert objective_of("val_f1_score:max").direction == "max"
-    with pytest.raises(BadInput, match="val_f1_score.*is not known"):
+    with pytest.raises(BadInput, match=r"val_f1_score.*is not known"):
         objective_of("val_f1_score")
-    with pytest.raises(BadInput, match="one keras_tuner.Objective"):
+    with pytest.raises(BadInput, match="Needed: a name"):
         objective_of(["val_loss"])
 
 
@@ -129,7 +129,7 @@ def test_the_oracle_writes_no_files(tmp_path, monkeypatch):
 
 
 def test_unknown_words():
-    with pytest.raises(BadInput, match="oracle 'tpo' is unknown. Near it: tpe"):
+    with pytest.raises(BadInput, match=r"oracle 'tpo' is unknown. Near it: tpe"):
         make("tpo", OBJECTIVE, 3)
     with pytest.raises(BadInput, match=r"Needed: a keras_tuner\.Oracle"):
         Asker("tpe")

@@ -56,7 +56,7 @@ def test_conv_norm_needs_images_of_a_fixed_size():
     space = NormSpace([Site(8, (None, None)), Site(8, (4, 4))])
     assert "conv" not in space.norms
     assert "fixed height" in space.left_out["conv"]
-    with pytest.raises(BadInput, match="the space is empty .*conv: needs images"):
+    with pytest.raises(BadInput, match=r"the space is empty .*conv: needs images"):
         NormSpace([8], norms=["conv"])
 
 

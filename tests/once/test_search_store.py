@@ -43,7 +43,7 @@ def test_another_search_is_refused_with_what_differs(tmp_path):
     before = path.read_bytes()
     with pytest.raises(OtherSearch, match="epochs: 5 there, 7 here"):
         Store(path.parent, {**SETTINGS, "epochs": 7}, resume=True)
-    with pytest.raises(OtherSearch, match="holds this search already.*--resume"):
+    with pytest.raises(OtherSearch, match=r"holds this search already.*--resume"):
         Store(path.parent, SETTINGS)
     assert path.read_bytes() == before
 
@@ -63,9 +63,11 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-    with Store(tmp_path / "a", SETTINGS):
-        with pytest.raises(OtherSearch, match="in use by another process"):
-            Store(tmp_path / "a", SETTINGS, resume=True)
+    with (
+        Store(tmp_path / "a", SETTINGS),
+        pytest.raises(OtherSearch, match="in use by another process"),
+    ):
+        Store(tmp_path / "a", SETTINGS, resume=True)
     Store(tmp_path / "a", SETTINGS, resume=True).close()
 
 

@@ -7,7 +7,7 @@ import pytest
 import search
 from search.errors import BadInput, OtherSearch
 from search.space import NormSpace, Site
-from small_search import arrays, build
+from small_search import arrays, build, compile_eagerly
 
 X, Y = arrays()
 FIT = {"validation_data": (X[:32], Y[:32]), "batch_size": 32, "verbose": 0}
@@ -17,7 +17,8 @@ SPACE = [Site(8, (4, 4), 0), Site(8, (2, 2), 1)]
 
 def hypermodel(**options):
     options = {"norms": ["batch", "mode"], "placements": "all"} | options
-    return search.NormHyperModel(build, space=NormSpace(SPACE, **options), jit_compile=False)
+    space = NormSpace(SPACE, **options)
+    return search.NormHyperModel(build, space=space, compile=compile_eagerly)
 
 
 def tuner_of(folder, model=None, **options):
@@ -61,7 +62,7 @@ def users(hp):
             layers.append(keras.layers.Dense(hp.Choice("units", [4, 8])))
     model = keras.Sequential([*layers, keras.layers.Dense(3)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("sgd", loss, metrics=["accuracy"], jit_compile=False)
+    model.compile("sgd", loss, metrics=["accuracy"], run_eagerly=True)
     return model
 
 
@@ -133,7 +134,7 @@ def test_hyperband_promotes_and_continues(tmp_path):
 def test_what_is_refused(tmp_path):
     with pytest.raises(BadInput, match="averages the seeds"):
         tuner_of(tmp_path, executions_per_trial=2)
-    with pytest.raises(BadInput, match="val_f1_score.*is not known"):
+    with pytest.raises(BadInput, match=r"val_f1_score.*is not known"):
         tuner_of(tmp_path, objective="val_f1_score")
     oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=2)
     with pytest.raises(BadInput, match="differ"):
