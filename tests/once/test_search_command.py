@@ -1,15 +1,11 @@
 """The command, and the whole search that it runs."""
 
 import io
-import json
-import sys
 import types
 
-import keras
 import pytest
 from rich.console import Console
 
-import search
 from search import cli, running
 from search.errors import BadInput, NothingCompleted, OtherSearch
 from search.progress import Progress
@@ -26,47 +22,8 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def plain_answer(monkeypatch):
-    """Stand-ins for the rooms behind the engine, which have tests of their own."""
-    answers = types.ModuleType("search.answer")
-    answers.arms = lambda rows, k, baselines, direction, words: [
-        {"arm": words(spec), "role": "baseline", "spec": spec, "values": {}, "trial": None}
-        for spec in baselines[:1]
-    ]
-    answers.ablation_arms = lambda best, space: []
-    answers.ranked = lambda rows, direction: rows
-    answers.conclude = lambda rows, runs, manifest: types.SimpleNamespace(sentence="So it is.")
-    report = types.ModuleType("search.report")
-    report.write = lambda out, rows, runs, manifest, answer: (out / "manifest.json").write_text(
-        json.dumps(manifest)
-    )
-    for module in (answers, report):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(search, module.__name__.partition(".")[2], module, raising=False)
-
-
 def run(out, **options):
     return running.run(build, arrays(60), out=out, **{**OPTIONS, "seeds": 2, **options})
-
-
-def test_a_whole_search_and_its_replay(tmp_path):
-    result = run(tmp_path / "a")
-    assert [row["status"] for row in result.rows] == ["completed"] * 3
-    assert [row["seed"] for row in result.runs] == [1, 2]
-    assert {row["seed"] for row in result.rows} == {0}
-    assert all(0 <= row["test_error"] <= 1 for row in result.runs)
-    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
-    assert manifest["seeds"] == [1, 2]
-    assert manifest["data"]["classes"] == 3
-    assert manifest["versions"]["keras"] == keras.__version__
-    again = run(tmp_path / "b")
-    assert [row["spec"] for row in again.rows] == [row["spec"] for row in result.rows]
-    assert [row["score"] for row in again.rows] == [row["score"] for row in result.rows]
-    # Resumed, nothing is left to do.
-    resumed = run(tmp_path / "a", resume=True)
-    assert resumed.rows == result.rows
-    assert resumed.runs == result.runs
 
 
 def test_a_changed_search_is_refused(tmp_path):
@@ -88,11 +45,6 @@ def test_when_everything_fails(tmp_path):
 
     with pytest.raises(NothingCompleted, match=r"3 of 3 failed.*no such layer"):
         running.run(breaks, arrays(60), out=tmp_path / "a", **OPTIONS)
-
-
-def test_a_model_of_the_users_is_operated_on(tmp_path):
-    result = running.run(build("batch"), arrays(60), out=tmp_path / "a", seeds=0, **OPTIONS)
-    assert result.rows[0]["status"] == "completed", result.rows[0]["traceback"]
 
 
 @pytest.mark.parametrize(
@@ -124,25 +76,6 @@ def test_a_model_must_fit_the_data(tmp_path):
 
 def command(*arguments):
     return cli.main([*arguments, "--no-jit"])
-
-
-def test_the_command(tmp_path, capsys):
-    out = tmp_path / "results"
-    arguments = ("--arch", "resnet8", "--width", "4", "--norms", "batch,group", "--epochs", "1")
-    arguments += ("--trials", "2", "--seeds", "1", "--batch-size", "512", "--placements", "all")
-    assert command(*arguments, "--out", str(out)) == 0
-    printed = capsys.readouterr().out
-    assert "trial 2 of 2: group norm" in printed
-    assert "2 trials (2 completed)" in printed
-    assert "So it is." in printed
-    replay = json.loads((out / "manifest.json").read_text())["command"]
-    assert replay[1:3] == ["-m", "search"]
-    options = vars(cli.parser().parse_args(replay[3:]))
-    first = vars(cli.parser().parse_args([*arguments, "--no-jit"]))
-    for name in set(options) - {"out", "backend"}:
-        assert options[name] == first[name]
-    assert command(*arguments, "--out", str(out)) == 1
-    assert "--resume" in capsys.readouterr().err
 
 
 def test_errors_of_the_command_are_one_line(tmp_path, capsys):

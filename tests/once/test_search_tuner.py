@@ -120,17 +120,6 @@ def test_a_changed_range_or_objective_is_refused(tmp_path):
     tuner_of(tmp_path, objective="val_loss", overwrite=True).search(X, Y, **FIT)
 
 
-def test_hyperband_promotes_and_continues(tmp_path):
-    tuner = tuner_of(
-        tmp_path, hypermodel(norms=None), oracle="hyperband", max_trials=7, epochs=3, keep=2
-    )
-    tuner.search(X, Y, epochs=3, **FIT)
-    continued = [row for row in tuner.rows() if "continues" in row]
-    assert continued
-    assert all(row["curve"][0]["epoch"] == 2 for row in continued)
-    assert {row["status"] for row in tuner.rows()} == {"completed"}
-
-
 def test_what_is_refused(tmp_path):
     with pytest.raises(BadInput, match="averages the seeds"):
         tuner_of(tmp_path, executions_per_trial=2)

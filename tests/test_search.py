@@ -1,0 +1,96 @@
+"""A short search on each backend: trials, the trainings for the answer, resuming, the command."""
+
+import json
+
+import keras
+import pytest
+
+import search
+from search import cli, running
+from search.space import NormSpace, Site
+from small_search import arrays, build, compile_eagerly
+
+OPTIONS = {
+    "norms": "batch,mode",
+    "placements": "all",
+    "trials": 3,
+    "epochs": 1,
+    "batch_size": 32,
+    "compile": compile_eagerly,
+    "console": False,
+}
+
+
+def run(out, **options):
+    return running.run(
+        build,
+        arrays(60),
+        out=out,
+        **{**OPTIONS, "seeds": 2, "candidates": 1, "ablation": False, **options},
+    )
+
+
+def test_a_whole_search_and_its_replay(tmp_path):
+    pytest.importorskip("search.answer")
+    result = run(tmp_path / "a")
+    assert [row["status"] for row in result.rows] == ["completed"] * 3
+    assert {row["seed"] for row in result.runs} == {1, 2}
+    assert {row["role"] for row in result.runs} >= {"candidate", "baseline"}
+    assert result.answer.sentence
+    assert "<html" in (tmp_path / "a" / "report.html").read_text()
+    assert {row["seed"] for row in result.rows} == {0}
+    assert all(0 <= row["test_error"] <= 1 for row in result.runs)
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    assert manifest["seeds"] == [1, 2]
+    assert manifest["data"]["classes"] == 3
+    assert manifest["versions"]["keras"] == keras.__version__
+    again = run(tmp_path / "b")
+    assert [row["spec"] for row in again.rows] == [row["spec"] for row in result.rows]
+    assert [row["score"] for row in again.rows] == [row["score"] for row in result.rows]
+    # Resumed, nothing is left to do.
+    resumed = run(tmp_path / "a", resume=True)
+    assert resumed.rows == result.rows
+    assert resumed.runs == result.runs
+
+
+def test_a_model_of_the_users_is_operated_on(tmp_path):
+    result = running.run(build("batch"), arrays(60), out=tmp_path / "a", seeds=0, **OPTIONS)
+    assert result.rows[0]["status"] == "completed", result.rows[0]["traceback"]
+
+
+def command(*arguments):
+    return cli.main([*arguments, "--no-jit"])
+
+
+def test_the_command(tmp_path, capsys):
+    pytest.importorskip("search.answer")
+    out = tmp_path / "results"
+    arguments = ("--arch", "resnet8", "--width", "4", "--norms", "batch,group", "--epochs", "1")
+    arguments += ("--trials", "2", "--seeds", "1", "--batch-size", "512", "--placements", "all")
+    assert command(*arguments, "--out", str(out)) == 0
+    printed = capsys.readouterr().out
+    assert "trial 2 of 2: group norm" in printed
+    assert "2 trials (2 completed)" in printed
+    assert "report.html" in printed
+    replay = json.loads((out / "manifest.json").read_text())["command"]
+    assert replay[1:3] == ["-m", "search"]
+    options = vars(cli.parser().parse_args(replay[3:]))
+    first = vars(cli.parser().parse_args([*arguments, "--no-jit"]))
+    for name in set(options) - {"out", "backend"}:
+        assert options[name] == first[name]
+    assert command(*arguments, "--out", str(out)) == 1
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_hyperband_promotes_and_continues(tmp_path):
+    space = NormSpace([Site(8, (4, 4), 0), Site(8, (2, 2), 1)], placements="all")
+    model = search.NormHyperModel(build, space=space, compile=compile_eagerly)
+    tuner = search.NormTuner(
+        model, "hyperband", "val_error", max_trials=7, epochs=3, keep=2, directory=tmp_path
+    )
+    x, y = arrays()
+    tuner.search(x, y, epochs=3, batch_size=32, validation_data=(x[:32], y[:32]), verbose=0)
+    continued = [row for row in tuner.rows() if "continues" in row]
+    assert continued
+    assert all(row["curve"][0]["epoch"] == 2 for row in continued)
+    assert {row["status"] for row in tuner.rows()} == {"completed"}
