@@ -61,8 +61,8 @@ def main():
     lines = [
         "# The data set multidomain",
         "",
-        "Four visually different domains of ten classes each, made offline of scikit-learn's digits "
-        "and sample photographs:",
+        "Four visually different domains of ten classes each, made offline of scikit-learn's "
+        "digits and sample photographs:",
         "",
         "![two pictures of each digit in each domain](multidomain.png)",
         "",
