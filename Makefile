@@ -119,8 +119,8 @@ bench: venv ## time layers, or BENCH=networks, on each backend (KERAS_BACKEND=..
 	done
 
 # The work of a search and of its answer in under 5 minutes on two cores.
-SEARCH := --arch resnet8 --data digits --trials 14 --epochs 8 --batch-size 128 --learning-rate 0.003 \
-	--seeds 5 --candidates 3 --no-jit
+SEARCH := --arch resnet8 --width 8 --data digits --trials 14 --epochs 8 --batch-size 128 --learning-rate 0.003 \
+	--seeds 5 --candidates 2 --no-jit
 OUT ?= search-results
 
 .PHONY: search
