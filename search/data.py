@@ -102,7 +102,7 @@ def load(data, data_dir=None, image_size=None):
         >>> from search.data import load
         >>> digits = load("digits")
         >>> len(digits.train), len(digits.validation), len(digits.test), digits.input_shape
-        (1149, 288, 360, (8, 8, 1))
+        (1151, 287, 359, (8, 8, 1))
     """
     if isinstance(data, Data):
         return data

@@ -100,15 +100,15 @@ class NormSpace:
         >>> from search.space import NormSpace
         >>> space = NormSpace([16, 32, 64], norms=["batch", "ilm_group", "mode"])
         >>> print(space)
-        hyperparameter                 values                norm
-        -----------------------------  --------------------  ----------------
+        hyperparameter                 values                  when
+        -----------------------------  ----------------------  -----------------
         norm                           batch, ilm_group, mode
-        ilm_group/groups               16, 2, 4, 8           norm = ilm_group
-        ilm_group/key_group_size       16, 1, 2, 4, 8        norm = ilm_group
-        ilm_group/mean_activation      tanh, sigmoid, relu   norm = ilm_group
-        ilm_group/variance_activation  sigmoid, tanh, relu   norm = ilm_group
-        mode/modes                     2, 3, 4, 6            norm = mode
-        placement                      all, first            norm is not batch
+        ilm_group/groups               16, 2, 4, 8             norm = ilm_group
+        ilm_group/key_group_size       16, 1, 2, 4, 8          norm = ilm_group
+        ilm_group/mean_activation      tanh, sigmoid, relu     norm = ilm_group
+        ilm_group/variance_activation  sigmoid, tanh, relu     norm = ilm_group
+        mode/modes                     2, 3, 4, 6              norm = mode
+        placement                      all, first              norm is not batch
         369 points
     """
 
