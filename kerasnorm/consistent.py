@@ -136,7 +136,7 @@ class ConsistentNorm(keras.layers.Layer):
         self.branches = int(branches)
         # As text: a dictionary would be tracked, and a template layer would be saved as a part.
         self._norm = json.dumps(_config_of(template))
-        config = template.get_config()
+        config = registry.unmarked(template.get_config())
         config["dtype"] = self.dtype_policy
         config["trainable"] = config["trainable"] and self.trainable
         self.banks = [
@@ -240,7 +240,7 @@ def _config_of(template):
     """A norm spec where the class has a name, else what Keras makes of the layer."""
     if registry.has_name(type(template)):
         return registry.spec_of(template)
-    return keras.saving.serialize_keras_object(template)
+    return registry.unmarked(keras.saving.serialize_keras_object(template))
 
 
 def _layer_of(norm, described):

@@ -114,7 +114,7 @@ def spec_of(layer):
     if layer is None or type(layer) is keras.layers.Identity:
         return None
     name = name_of(type(layer))
-    config = layer.get_config()
+    config = unmarked(layer.get_config())
     defaults = _default_config(type(layer), config)
     return {
         "name": name,
@@ -147,6 +147,11 @@ def parse(spec):
     """The class and the constructor arguments that a spec stands for (not for None)."""
     if isinstance(spec, str):
         return _class_named(spec), {}
+    if isinstance(spec, (list, tuple)) or (isinstance(spec, dict) and "stages" in spec):
+        raise TypeError(
+            f"norm spec {spec!r} is for several places of a network. Needed: one norm; "
+            "`kerasnorm.replace_norms` and `kerasnorm.models` take norms for several places."
+        )
     if isinstance(spec, dict):
         if not isinstance(spec.get("name"), str):
             raise ValueError(
@@ -160,7 +165,7 @@ def parse(spec):
     if isinstance(spec, type) and issubclass(spec, keras.layers.Layer):
         return spec, {}
     if isinstance(spec, keras.layers.Layer):
-        arguments = {key: v for key, v in spec.get_config().items() if key != "name"}
+        arguments = {key: v for key, v in unmarked(spec.get_config()).items() if key != "name"}
         return type(spec), arguments
     raise TypeError(
         f"norm spec {spec!r}. Needed: a name ({', '.join(available())}), a dictionary with a "
@@ -249,6 +254,19 @@ def auto_groups(channels, most=32):
     return divisors(channels, min(most, channels))[-1]
 
 
+def unmarked(config):
+    """A configuration without the marks of objects that occur twice in a model's file.
+
+    While Keras saves or loads a model it marks, by its address, what it serializes for a second
+    time. A layer made only to be described is gone soon, and another object has its address then.
+    """
+    if isinstance(config, dict):
+        return {key: unmarked(v) for key, v in config.items() if key != "shared_object_id"}
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(unmarked, config))
+    return config
+
+
 def _same_class(one, other):
     """Whether two classes are one, defined twice at most (a notebook's cell run again)."""
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
@@ -294,7 +312,7 @@ def _default_config(layer_class, config):
         and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         and key in config
     }
-    defaults = layer_class.from_config(required).get_config()
+    defaults = unmarked(layer_class.from_config(required).get_config())
     return {key: value for key, value in defaults.items() if key not in required}
 
 

@@ -132,6 +132,8 @@ def test_overrides_count_more():
             "^BatchNorm '.*': momentum=2. Needed: a number",
         ),
         (4, TypeError, "Needed: a name"),
+        (["mode", "batch"], TypeError, "several places.*Needed: one norm.*replace_norms"),
+        ({"stages": ["mode", "batch"]}, TypeError, "several places"),
         (object, TypeError, "Needed: a name"),
     ],
 )
@@ -176,6 +178,24 @@ def test_a_registered_class_cannot_take_the_name_of_another(restored):
 
 
 # Consistent Normalization.
+
+
+@keras.saving.register_keras_serializable("kerasnorm_tests")
+class Describes(keras.layers.Identity):
+    """A layer that describes another one, twice, when it is made."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        described = kerasnorm.ILMGroupNorm(groups=2)
+        self.specs = json.dumps([kerasnorm.spec_of(described) for _ in range(2)])
+
+
+def test_a_spec_is_the_same_while_a_model_is_loaded(tmp_path):
+    """Keras then marks what it serializes for a second time."""
+    layer = Describes()
+    keras.Sequential([keras.Input((4,)), layer]).save(tmp_path / "model.keras")
+    (loaded,) = keras.saving.load_model(tmp_path / "model.keras").layers
+    assert loaded.specs == layer.specs
 
 
 @pytest.mark.parametrize(
