@@ -1,4 +1,4 @@
-"""Train a small network with Mode Normalization in two processes, with PyTorch.
+"""Train a small ResNet with Mode Normalization in two processes, with PyTorch.
 
     KERAS_BACKEND=torch torchrun --nproc-per-node 2 --master-addr 127.0.0.1 \\
         examples/data_parallel_torch.py
@@ -10,16 +10,20 @@ exchanged. Here they talk over gloo, on GPUs it would be nccl.
 
 import keras
 import torch
-from small_network import network, shapes_and_labels
+from bars import shapes_and_labels
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+from kerasnorm import models
+
+NORM = {"name": "mode", "modes": 2, "synchronized": True}
 
 
 def train():
     """Train for two epochs; the first process says how it went."""
     rank, devices = torch.distributed.get_rank(), torch.distributed.get_world_size()
     keras.utils.set_random_seed(0)
-    model = network({"name": "mode", "modes": 2, "synchronized": True})
+    model = models.ResNet8((8, 8, 3), 2, norm=NORM, width=8)
     replica = DistributedDataParallel(model)
     weights = [weight for weight in replica.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=0.001)

@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import kerasnorm
-from kerasnorm import transforms
+from kerasnorm import models, transforms
 
 # Name, norm, and whether the scaled and padded copies are seen.
 ARMS = {
@@ -43,29 +43,11 @@ def digits(examples):
     return train_test_split(images, labels, train_size=examples, random_state=0, stratify=labels)
 
 
-def network(norm):
-    """A small residual network. Without a norm its convolutions have biases, and end in zeros."""
-
-    def convolution(x, filters, last=False):
-        start = "zeros" if norm is None and last else "he_normal"
-        layer = keras.layers.Conv2D(
-            filters, 3, padding="same", use_bias=norm is None, kernel_initializer=start
-        )
-        return kerasnorm.get(norm)(layer(x))
-
-    inputs = keras.Input((8, 8, 1))
-    x = keras.layers.ReLU()(convolution(inputs, 16))
-    for _ in range(2):
-        y = keras.layers.ReLU()(convolution(x, 16))
-        x = keras.layers.ReLU()(keras.layers.Add()([x, convolution(y, 16, last=True)]))
-    return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
-
-
 def train(norm, copies, rate, seed, parts, epochs, batch_size):
     """The accuracy on the test part, of the digits as they are."""
     x, x_test, y, y_test = parts
     keras.utils.set_random_seed(seed)
-    model = network(norm)
+    model = models.ResNet8((8, 8, 1), 10, norm=norm, classifier_activation=None)
     transform = transforms.ScaleAndPad(0.5)
     steps = -(-len(x) // batch_size) * epochs
     if isinstance(norm, dict):

@@ -22,6 +22,7 @@ RESNETS = {
     "ResNet50": ((224, 224, 3), 1000, 25_557_032),
     "ResNet101": ((224, 224, 3), 1000, 44_549_160),
     "ResNet152": ((224, 224, 3), 1000, 60_192_808),
+    "ResNet8": ((32, 32, 3), 10, 75_290),
     "ResNet20": ((32, 32, 3), 10, 269_722),
     "ResNet32": ((32, 32, 3), 10, 464_154),
     "ResNet56": ((32, 32, 3), 10, 853_018),
@@ -57,17 +58,15 @@ def tiny_resnet(block, shortcut, stem="cifar", depths=(1, 1)):
 
     def build(input_shape, classes, norm="batch", data_format=None):
         return resnet._resnet(
-            "Tiny",
+            resnet._Kind(depths, block, shortcut),
             input_shape,
             classes,
             norm,
             stem,
-            depths,
             8,
             data_format,
             "softmax",
-            block,
-            shortcut,
+            "Tiny",
         )
 
     return build

@@ -14,6 +14,7 @@ from kerasnorm.models.convolutional import NIN, VGG13, AllCNNC, LeNet
 from kerasnorm.models.network import Network, Site, plan
 from kerasnorm.models.pix2pix import Pix2PixDiscriminator, Pix2PixGenerator
 from kerasnorm.models.resnet import (
+    ResNet8,
     ResNet18,
     ResNet20,
     ResNet32,
@@ -34,6 +35,7 @@ __all__ = [
     "Network",
     "Pix2PixDiscriminator",
     "Pix2PixGenerator",
+    "ResNet8",
     "ResNet18",
     "ResNet20",
     "ResNet32",

@@ -1,5 +1,8 @@
 """Residual networks: those for CIFAR with 6n + 2 layers, and those for ImageNet."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import keras
 
 from kerasnorm.models.network import Network
@@ -7,18 +10,23 @@ from kerasnorm.models.network import Network
 STEMS = ("cifar", "imagenet")
 
 
-def _resnet(
-    name, input_shape, classes, norm, stem, depths, width, data_format, activation, block, shortcut
-):
-    """Any of them.
+class _Kind(NamedTuple):
+    """What residual networks differ in.
 
-    Args:
-        depths: how many blocks each stage has.
-        width: channels of the first stage; each further stage has twice as many.
+    Attributes:
+        depths: how many blocks each stage has; each stage has twice the channels of the last.
         block: `_basic` or `_bottleneck`.
         shortcut: `_padded` or `_projected`, where a block changes the shape.
-        name, input_shape, classes, norm, stem, data_format, activation: as the functions below.
     """
+
+    depths: tuple
+    block: Callable
+    shortcut: Callable
+
+
+def _resnet(kind, input_shape, classes, norm, stem, width, data_format, activation, name):
+    """Any of them; the arguments after `kind` are those of the functions below."""
+    depths, block, shortcut = kind
     net = Network(name, norm, len(depths), data_format)
     width = net.checked_count("width", width)
     net.checked_choice("stem", stem, STEMS)
@@ -107,6 +115,11 @@ def _padded(net, x, filters, strides, stage, prefix):
     )
 
 
+def _cifar(depth):
+    """Those of 6*depth + 2 layers."""
+    return _Kind((depth, depth, depth), _basic, _padded)
+
+
 def ResNet20(
     input_shape,
     classes,
@@ -144,18 +157,32 @@ def ResNet20(
     Reference:
         He et al., 2016: https://arxiv.org/abs/1512.03385, section 4.2
     """
+    kind = _cifar(3)
     return _resnet(
-        name,
-        input_shape,
-        classes,
-        norm,
-        stem,
-        (3, 3, 3),
-        width,
-        data_format,
-        classifier_activation,
-        _basic,
-        _padded,
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
+    )
+
+
+def ResNet8(
+    input_shape,
+    classes,
+    norm="batch",
+    stem="cifar",
+    width=16,
+    data_format=None,
+    classifier_activation="softmax",
+    name="ResNet8",
+):
+    """As `ResNet20`, with a block a stage, for quick experiments: 0.08 million parameters.
+
+    Example:
+        >>> from kerasnorm import models
+        >>> models.plan(models.ResNet8, (32, 32, 3), 10).parameters()
+        75290
+    """
+    kind = _cifar(1)
+    return _resnet(
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
     )
 
 
@@ -176,18 +203,9 @@ def ResNet32(
         >>> models.plan(models.ResNet32, (32, 32, 3), 10).parameters()
         464154
     """
+    kind = _cifar(5)
     return _resnet(
-        name,
-        input_shape,
-        classes,
-        norm,
-        stem,
-        (5, 5, 5),
-        width,
-        data_format,
-        classifier_activation,
-        _basic,
-        _padded,
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
     )
 
 
@@ -208,18 +226,9 @@ def ResNet56(
         >>> models.plan(models.ResNet56, (32, 32, 3), 10).parameters()
         853018
     """
+    kind = _cifar(9)
     return _resnet(
-        name,
-        input_shape,
-        classes,
-        norm,
-        stem,
-        (9, 9, 9),
-        width,
-        data_format,
-        classifier_activation,
-        _basic,
-        _padded,
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
     )
 
 
@@ -240,18 +249,9 @@ def ResNet110(
         >>> models.plan(models.ResNet110, (32, 32, 3), 10).parameters()
         1727962
     """
+    kind = _cifar(18)
     return _resnet(
-        name,
-        input_shape,
-        classes,
-        norm,
-        stem,
-        (18, 18, 18),
-        width,
-        data_format,
-        classifier_activation,
-        _basic,
-        _padded,
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
     )
 
 
@@ -292,18 +292,9 @@ def ResNet18(
     Reference:
         He et al., 2016: https://arxiv.org/abs/1512.03385, section 3
     """
+    kind = _Kind((2, 2, 2, 2), _basic, _projected)
     return _resnet(
-        name,
-        input_shape,
-        classes,
-        norm,
-        stem,
-        (2, 2, 2, 2),
-        width,
-        data_format,
-        classifier_activation,
-        _basic,
-        _projected,
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
     )
 
 
@@ -324,18 +315,9 @@ def ResNet34(
         >>> models.plan(models.ResNet34, (224, 224, 3), 1000).parameters()
         21797672
     """
+    kind = _Kind((3, 4, 6, 3), _basic, _projected)
     return _resnet(
-        name,
-        input_shape,
-        classes,
-        norm,
-        stem,
-        (3, 4, 6, 3),
-        width,
-        data_format,
-        classifier_activation,
-        _basic,
-        _projected,
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
     )
 
 
@@ -376,18 +358,9 @@ def ResNet50(
     Reference:
         He et al., 2016: https://arxiv.org/abs/1512.03385, section 3
     """
+    kind = _Kind((3, 4, 6, 3), _bottleneck, _projected)
     return _resnet(
-        name,
-        input_shape,
-        classes,
-        norm,
-        stem,
-        (3, 4, 6, 3),
-        width,
-        data_format,
-        classifier_activation,
-        _bottleneck,
-        _projected,
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
     )
 
 
@@ -408,18 +381,9 @@ def ResNet101(
         >>> models.plan(models.ResNet101, (224, 224, 3), 1000).parameters()
         44549160
     """
+    kind = _Kind((3, 4, 23, 3), _bottleneck, _projected)
     return _resnet(
-        name,
-        input_shape,
-        classes,
-        norm,
-        stem,
-        (3, 4, 23, 3),
-        width,
-        data_format,
-        classifier_activation,
-        _bottleneck,
-        _projected,
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
     )
 
 
@@ -440,16 +404,7 @@ def ResNet152(
         >>> models.plan(models.ResNet152, (224, 224, 3), 1000).parameters()
         60192808
     """
+    kind = _Kind((3, 8, 36, 3), _bottleneck, _projected)
     return _resnet(
-        name,
-        input_shape,
-        classes,
-        norm,
-        stem,
-        (3, 8, 36, 3),
-        width,
-        data_format,
-        classifier_activation,
-        _bottleneck,
-        _projected,
+        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
     )
