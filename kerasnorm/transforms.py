@@ -52,6 +52,10 @@ class Transform(keras.layers.Layer):
         outputs = self.transform(images)
         return ops.cast(ops.moveaxis(outputs, -1, 1) if first else outputs, dtype)
 
+    def compute_output_shape(self, input_shape):
+        """The input shape, which most keep."""
+        return input_shape
+
     def check_rank(self, shape):
         """Refuse what are not images."""
         if len(shape) != 4:
@@ -164,10 +168,6 @@ class ScaleAndPad(Transform):
         padding = [(b, side - s - b) for side, s, b in zip(sides, small, before, strict=True)]
         return ops.pad(self.resized(images, small), [(0, 0), *padding, (0, 0)])
 
-    def compute_output_shape(self, input_shape):
-        """The input shape."""
-        return input_shape
-
     def get_config(self):
         """The constructor's arguments."""
         return {**super().get_config(), "scale": self.scale}
@@ -241,10 +241,6 @@ class Blur(Transform):
             images = images / total
         return images
 
-    def compute_output_shape(self, input_shape):
-        """The input shape."""
-        return input_shape
-
     def get_config(self):
         """The constructor's arguments."""
         return {**super().get_config(), "sigma": self.sigma}
@@ -279,10 +275,6 @@ class Noise(RandomTransform):
             ops.shape(images), stddev=self.stddev, dtype=images.dtype, seed=self.generator
         )
         return images + noise
-
-    def compute_output_shape(self, input_shape):
-        """The input shape."""
-        return input_shape
 
     def get_config(self):
         """The constructor's arguments."""
@@ -323,10 +315,6 @@ class Cutout(RandomTransform):
         start = middle[:, None] - size // 2
         positions = ops.arange(side, dtype="int32")[None]
         return ops.logical_and(positions >= start, positions < start + size)
-
-    def compute_output_shape(self, input_shape):
-        """The input shape."""
-        return input_shape
 
     def get_config(self):
         """The constructor's arguments."""

@@ -7,7 +7,8 @@ full-size steps and a matrix product:
 * ``affine(handle, mean, scale, shift, channel_axis, dtype) -> y``
 * ``dot(a, b)``: of small statistics, at full precision
 
-Its engine (`engine_*.py`) is what it does beside arithmetic:
+Its engine (`engine_*.py`) is what it does beside arithmetic; `engine_plain.py` has what an engine
+does not define:
 
 * ``replica_sum(x)`` and ``replica_max(x)`` over a data-parallel run
 * ``unscaled_loss(loss)``: of a replica, what Keras made a share of the whole batch's
@@ -24,24 +25,31 @@ import importlib
 
 import keras
 
+from kerasnorm.core.backends import engine_plain
+
 _TUNED = ("tensorflow", "jax", "torch")
 _name = keras.backend.backend()
 # Backends without kernels of their own (numpy, openvino) run the plain ones: right, not tuned.
 _kernels = importlib.import_module(f"{__name__}.{_name if _name in _TUNED else 'plain'}")
 _engine = importlib.import_module(f"{__name__}.engine_{_name if _name in _TUNED else 'plain'}")
 
+
+def _of_engine(name):
+    return getattr(_engine, name, None) or getattr(engine_plain, name)
+
+
 affine = _kernels.affine
 dot = _kernels.dot
 moments = _kernels.moments
 
-be_deterministic = _engine.be_deterministic
-devices = _engine.devices
-forgetting_traces = _engine.forgetting_traces
-is_tracing = _engine.is_tracing
-pass_on = _engine.pass_on
-passed_on = _engine.passed_on
-refuse_dtype = _engine.refuse_dtype
-replica_max = _engine.replica_max
-replica_sum = _engine.replica_sum
-run_eagerly = _engine.run_eagerly
-unscaled_loss = _engine.unscaled_loss
+be_deterministic = _of_engine("be_deterministic")
+devices = _of_engine("devices")
+forgetting_traces = _of_engine("forgetting_traces")
+is_tracing = _of_engine("is_tracing")
+pass_on = _of_engine("pass_on")
+passed_on = _of_engine("passed_on")
+refuse_dtype = _of_engine("refuse_dtype")
+replica_max = _of_engine("replica_max")
+replica_sum = _of_engine("replica_sum")
+run_eagerly = _of_engine("run_eagerly")
+unscaled_loss = _of_engine("unscaled_loss")

@@ -1,7 +1,5 @@
 """JAX beside arithmetic."""
 
-import contextlib
-
 import jax
 
 
@@ -13,21 +11,6 @@ def replica_sum(x):
 def replica_max(x):
     """Arrays are global under `keras.distribution`: a maximum over examples is over all devices."""
     return x
-
-
-def unscaled_loss(loss):
-    """Keras takes a loss as it is."""
-    return loss
-
-
-def pass_on(value):
-    """A context that does nothing: no replica runs in a thread of its own."""
-    return contextlib.nullcontext()
-
-
-def passed_on():
-    """Nothing is: no replica runs in a thread of its own."""
-    return None
 
 
 def is_tracing():
@@ -48,11 +31,6 @@ def refuse_dtype(dtype):
             "(or with JAX_ENABLE_X64=1), and would silently use float32"
         )
     return None
-
-
-def forgetting_traces():
-    """Nothing keeps a trace for longer than what was traced."""
-    return contextlib.nullcontext()
 
 
 def be_deterministic():

@@ -1,4 +1,4 @@
-"""The engine of backends that neither compile nor distribute."""
+"""What an engine does where it says nothing else: it neither compiles nor distributes."""
 
 import contextlib
 

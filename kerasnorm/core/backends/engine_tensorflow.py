@@ -79,11 +79,6 @@ def _functions_run_eagerly():
 run_eagerly = Switch(_functions_run_eagerly)
 
 
-def refuse_dtype(dtype):
-    """Every dtype is computed in as it is named."""
-    return None
-
-
 @contextlib.contextmanager
 def forgetting_traces():
     """Free afterwards what was traced inside.

@@ -1,7 +1,5 @@
 """PyTorch beside arithmetic."""
 
-import contextlib
-
 import torch
 
 from kerasnorm.core.backends.switch import Switch
@@ -46,21 +44,6 @@ def replica_max(x):
     return x
 
 
-def unscaled_loss(loss):
-    """Keras takes a loss as it is."""
-    return loss
-
-
-def pass_on(value):
-    """A context that does nothing: no replica runs in a thread of its own."""
-    return contextlib.nullcontext()
-
-
-def passed_on():
-    """Nothing is: no replica runs in a thread of its own."""
-    return None
-
-
 def is_tracing():
     """Whether the operations of this moment are being recorded for a compiled function."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
@@ -68,16 +51,6 @@ def is_tracing():
 
 # Makes contexts in which `torch.compile`d functions run as plain Python.
 run_eagerly = Switch(lambda: torch.compiler.set_stance("force_eager"))
-
-
-def refuse_dtype(dtype):
-    """Every dtype is computed in as it is named."""
-    return None
-
-
-def forgetting_traces():
-    """Nothing keeps a trace for longer than what was traced."""
-    return contextlib.nullcontext()
 
 
 def be_deterministic():
