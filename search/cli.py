@@ -6,6 +6,7 @@ Keras is imported only once the arguments are read: they choose its backend.
 import argparse
 import importlib
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--arch",
         metavar="NAME",
-        help="an architecture of kerasnorm.models, such as resnet20, or resnet8 (the default)",
+        help="an architecture of kerasnorm.models, such as resnet20 (default: resnet8)",
     )
     network.add_argument(
         "--model",
@@ -80,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
     )
     space.add_argument(
         "--batch-sizes", type=_numbers(int), metavar="A,B,...", help="search the batch size too"
+    )
+    space.add_argument(
+        "--transforms",
+        metavar="A,B,...",
+        help="Consistent Normalization too: search how many of these transformations of the "
+        "images get branches of their own, in this order; scale_and_pad, blur, noise, cutout, "
+        "resize, random_crop, some with a number, such as blur:1.5,cutout:8",
     )
     space.add_argument("--show-space", action="store_true", help="print the space and end")
     how = top.add_argument_group("search")
@@ -194,6 +202,8 @@ def _run(options):
         "placements": options.placements,
         "learning_rates": options.learning_rates,
         "batch_sizes": options.batch_sizes,
+        "transforms": options.transforms
+        and [None, *map(_transform, options.transforms.split(","))],
     }
     if options.show_space:
         data = load(options.data, options.data_dir, options.image_size)
@@ -243,6 +253,28 @@ def _be_deterministic():
     from kerasnorm.core import backends
 
     backends.be_deterministic()
+
+
+def _transform(text):
+    """What `NAME` or `NAME:NUMBER` names of `kerasnorm.transforms`."""
+    from kerasnorm import transforms
+
+    known = {
+        name.lower(): value
+        for name, value in vars(transforms).items()
+        if isinstance(value, type)
+        and issubclass(value, transforms.Transform)
+        and value not in (transforms.Transform, transforms.RandomTransform)
+    }
+    name, separator, number = text.strip().partition(":")
+    key = name.lower().replace("_", "").replace("-", "")
+    if key not in known:
+        raise unknown("transform", name, sorted(one.__name__ for one in known.values()))
+    try:
+        given = (json.loads(number),) if separator else ()
+        return known[key](*given)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"--transforms {text!r}: {error}") from error
 
 
 def _loaded(place):

@@ -1,14 +1,13 @@
 """The hypermodel: norm spec -> compiled model."""
 
-import importlib
 import inspect
 
 import keras
 import keras_tuner
 
 import kerasnorm
+from kerasnorm import models
 from search.errors import BadInput, unknown
-from search.networks import ResNet8
 from search.space import NormSpace, Site
 
 
@@ -27,8 +26,9 @@ class NormHyperModel(keras_tuner.HyperModel):
         compile: `compile(model, values)`, which compiles a model that is not; None takes Adam and
             cross-entropy over integer labels. A learning rate that is searched is set afterwards.
         learning_rate: of that Adam, where it is not searched.
-        transforms: for Consistent Normalization, the identity first (see
-            `kerasnorm.ConsistentModel`).
+        transforms: for Consistent Normalization, the identity (None) first; see
+            `kerasnorm.ConsistentModel`. Searched is then how many of them, from the first on, have
+            branches of their own in training: with 1 the norm is the plain one.
         jit_compile: as in `keras.Model.compile`, where this class compiles.
         input_shape, classes: of an architecture given by its name.
         arguments: further ones of that architecture.
@@ -78,7 +78,15 @@ class NormHyperModel(keras_tuner.HyperModel):
         self._builder = self._builder_of(network)
         if space is not None and options:
             raise BadInput(f"space and {', '.join(options)} were given. Needed: one or the other.")
+        if transforms and space is None:
+            options.setdefault("branches", range(1, len(transforms) + 1))
         self.space = self._own_space(options) if space is None else space
+        if max(self.space.branches) > len(transforms or [None]):
+            raise BadInput(
+                f"up to {max(self.space.branches)} branches are searched, and there are "
+                f"{len(transforms or [])} transforms. Needed: transforms=[None, ...], one for "
+                "each branch."
+            )
 
     def declare_hyperparameters(self, hp):
         """Declare the whole space; nothing is built."""
@@ -93,17 +101,18 @@ class NormHyperModel(keras_tuner.HyperModel):
 
     def model_of(self, spec, values):
         """The compiled model of a norm spec and of the further hyperparameters."""
-        if isinstance(spec, list):
-            spec = tuple(spec)
         model = self._builder(spec)
         if not isinstance(model, keras.Model):
             raise BadInput(f"the network's function returned {model!r}. Needed: a Keras model.")
+        branches = values.get("branches", 1)
+        if branches > 1:
+            plain, model = model, kerasnorm.ConsistentModel(model, self.transforms[:branches])
+            if plain.compiled:
+                model.compile_from_config(plain.get_compile_config())
         if not model.compiled:
             (self.compile or self._compile)(model, values)
         if values.get("learning_rate") is not None:
             model.optimizer.learning_rate = values["learning_rate"]
-        if values.get("branches", 1) > 1:
-            return self._consistent(model)
         return model
 
     def fit(self, hp, model, *args, **kwargs):
@@ -121,19 +130,6 @@ class NormHyperModel(keras_tuner.HyperModel):
             metrics=["accuracy"],
             jit_compile=self.jit_compile,
         )
-
-    def _consistent(self, model):
-        transforms = self.transforms
-        if not transforms:
-            raise BadInput(
-                "branches are searched and there are no transforms. Needed: transforms=[...], the "
-                "identity first, as many as there are branches at most."
-            )
-        if not hasattr(kerasnorm, "ConsistentModel"):
-            raise BadInput("branches need kerasnorm.ConsistentModel, which this version lacks.")
-        wrapped = kerasnorm.ConsistentModel(model, transforms)
-        wrapped.compile(model.optimizer, model.loss, metrics=["accuracy"])
-        return wrapped
 
     def _builder_of(self, network):
         """A function of a norm spec."""
@@ -154,9 +150,9 @@ class NormHyperModel(keras_tuner.HyperModel):
     def _own_space(self, options):
         """The space of the network's norm sites."""
         function = _architecture(self.network) if isinstance(self.network, str) else None
-        if function is not None and function is not ResNet8:
-            # Those of kerasnorm.models can be planned: nothing is built.
-            plan = _models().plan(function, *self._shapes, **self._arguments)
+        if function is not None:
+            # Nothing is built.
+            plan = models.plan(function, *self._shapes, **self._arguments)
             return NormSpace([_planned(site) for site in plan.sites], **options)
         if isinstance(self.network, keras.Model):
             return NormSpace(self.network, **options)
@@ -185,20 +181,14 @@ def architectures():
 
 def _functions():
     """The architectures by their names."""
-    models = _models()
-    found = {name: getattr(models, name) for name in getattr(models, "__all__", ())}
-    return {"ResNet8": ResNet8} | {
-        name: function
-        for name, function in found.items()
-        if "classes" in inspect.signature(function).parameters
+    found = {name: getattr(models, name) for name in models.__all__}
+    parameters = {name: inspect.signature(value).parameters for name, value in found.items()}
+    # Where `classes` has a default it counts the channels of an image.
+    return {
+        name: found[name]
+        for name, known in parameters.items()
+        if "classes" in known and known["classes"].default is inspect.Parameter.empty
     }
-
-
-def _models():
-    try:
-        return importlib.import_module("kerasnorm.models")
-    except ModuleNotFoundError:
-        return None
 
 
 def _architecture(name):
@@ -220,6 +210,8 @@ def _planned(site):
 
 def _has_softmax(model):
     """Whether a model's outputs are probabilities."""
+    if isinstance(model, kerasnorm.ConsistentModel):
+        model = model.model
     outputs = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     last = outputs[-1] if outputs else None
     activation = getattr(last, "activation", None)

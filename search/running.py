@@ -70,6 +70,7 @@ def run(
     learning_rate=1e-3,
     learning_rates=None,
     batch_sizes=None,
+    transforms=None,
     augmentation=None,
     compile=None,
     arguments=None,
@@ -104,6 +105,7 @@ def run(
         ablation: whether to train around the best trial, with one hyperparameter changed.
         placements, learning_rates, batch_sizes: of `NormSpace`.
         batch_size, learning_rate: where they are not searched.
+        transforms: for Consistent Normalization, None first; see `NormHyperModel`.
         augmentation: True, or `(pad, flip)`: pad, crop at random, flip.
         compile: `compile(model, values)`; see `NormHyperModel`.
         arguments: further ones of an architecture given by its name.
@@ -141,6 +143,7 @@ def run(
         network,
         compile=compile,
         learning_rate=learning_rate,
+        transforms=transforms,
         jit_compile=jit_compile,
         input_shape=loaded.input_shape,
         classes=loaded.classes,
@@ -172,6 +175,7 @@ def run(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "augmentation": augmentation,
+        "transforms": None if transforms is None else list(map(_described_transform, transforms)),
         "early_stopping": bool(early_stopping),
         "seed": seed,
         "trials": trials,
@@ -308,6 +312,17 @@ def _described(network, arguments):
     if isinstance(network, keras.Model):
         return {"model": network.name, "parameters": network.count_params()}
     return {"function": f"{network.__module__}:{getattr(network, '__qualname__', network)}"}
+
+
+def _described_transform(transform):
+    """One of Consistent Normalization's transformations, for manifest and settings."""
+    if transform is None:
+        return None
+    if isinstance(transform, keras.layers.Layer):
+        config = plain(transform.get_config())
+        about = {key: v for key, v in config.items() if key not in ("name", "dtype", "trainable")}
+        return {"transform": type(transform).__name__, **about}
+    return f"{transform.__module__}:{getattr(transform, '__qualname__', transform)}"
 
 
 def _answer_tasks(rows, space, objective, count, baselines, ablation, seeds, seed, epochs):

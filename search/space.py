@@ -123,6 +123,7 @@ class NormSpace:
         branches=None,
     ):
         self.sites = sites_of(sites)
+        self.branches = (1,) if branches is None else tuple(branches)
         self.rest = _name(rest)
         self.left_out = {}
         wanted = [_name(norm) for norm in (NORMS if norms is None else _words("norms", norms))]
@@ -138,7 +139,7 @@ class NormSpace:
             *self._declared_norms(),
             *_listed("learning_rate", learning_rates),
             *_listed("batch_size", batch_sizes),
-            *_listed("branches", branches),
+            *_listed("branches", branches and self.branches),
         ]
 
     # Legality.

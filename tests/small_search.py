@@ -5,6 +5,7 @@ import keras_tuner
 import numpy as np
 
 from kerasnorm.sites import Specs, norm_layer
+from search import running
 from search.executors.base import Executor
 from search.trial import failed_row, new_row
 
@@ -36,6 +37,23 @@ def arrays(count=96, seed=0):
     labels = np.arange(count) % 3
     images = generator.normal(size=(count, 8, 8, 1)) * 0.3 + labels[:, None, None, None]
     return images.astype("float32"), labels
+
+
+# What makes a search a matter of seconds.
+OPTIONS = {
+    "norms": "batch,mode",
+    "placements": "all",
+    "trials": 3,
+    "epochs": 1,
+    "batch_size": 32,
+    "compile": compile_eagerly,
+    "console": False,
+}
+
+
+def short_search(out, **options):
+    """A whole search with the small network on the arrays."""
+    return running.run(build, arrays(60), out=out, **{**OPTIONS, "seeds": 2, **options})
 
 
 def row_of(task, curve, status="completed", reason=None):

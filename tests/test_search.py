@@ -3,35 +3,19 @@
 import json
 
 import keras
-import pytest
 
 import search
+from kerasnorm import transforms
 from search import cli, running
 from search.space import NormSpace, Site
-from small_search import arrays, build, compile_eagerly
-
-OPTIONS = {
-    "norms": "batch,mode",
-    "placements": "all",
-    "trials": 3,
-    "epochs": 1,
-    "batch_size": 32,
-    "compile": compile_eagerly,
-    "console": False,
-}
+from small_search import OPTIONS, arrays, build, compile_eagerly, short_search
 
 
 def run(out, **options):
-    return running.run(
-        build,
-        arrays(60),
-        out=out,
-        **{**OPTIONS, "seeds": 2, "candidates": 1, "ablation": False, **options},
-    )
+    return short_search(out, **{"candidates": 1, "ablation": False, **options})
 
 
 def test_a_whole_search_and_its_replay(tmp_path):
-    pytest.importorskip("search.answer")
     result = run(tmp_path / "a")
     assert [row["status"] for row in result.rows] == ["completed"] * 3
     assert {row["seed"] for row in result.runs} == {1, 2}
@@ -58,12 +42,25 @@ def test_a_model_of_the_users_is_operated_on(tmp_path):
     assert result.rows[0]["status"] == "completed", result.rows[0]["traceback"]
 
 
+def test_branches_are_searched(tmp_path):
+    """Consistent Normalization, with one transformation: as many points as branches."""
+    transform = transforms.ScaleAndPad(0.5)
+    result = run(tmp_path / "a", norms="batch", transforms=[None, transform])
+    assert [row["status"] for row in result.rows] == ["completed"] * 2, result.rows
+    consistent = {"name": "consistent", "norm": {"name": "batch"}, "branches": 2}
+    assert [row["spec"] for row in result.rows] == [{"name": "batch"}, consistent]
+    assert "branch_1_loss" in result.rows[1]["curve"][0]
+    assert result.manifest["transforms"][1]["scale"] == 0.5
+    arms = {row["role"]: row for row in result.runs}
+    assert arms["candidate"]["spec"] == consistent
+    assert {row["status"] for row in result.runs} == {"completed"}
+
+
 def command(*arguments):
     return cli.main([*arguments, "--no-jit"])
 
 
 def test_the_command(tmp_path, capsys):
-    pytest.importorskip("search.answer")
     out = tmp_path / "results"
     arguments = ("--arch", "resnet8", "--width", "4", "--norms", "batch,group", "--epochs", "1")
     arguments += ("--trials", "2", "--seeds", "1", "--batch-size", "512", "--placements", "all")

@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
+from kerasnorm import transforms
 from search.data import Batches, Part
 from search.errors import BadInput
 from search.hypermodel import NormHyperModel
@@ -51,6 +52,28 @@ def test_a_row_says_all_of_a_trial():
     model = build("batch")
     assert row["parameters"] == sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     assert 0 < row["step_seconds"] < row["fit_seconds"] < row["seconds"]
+
+
+def test_a_compiled_network_keeps_its_way_of_training_with_branches():
+    def compiled(norm):
+        model = build(norm)
+        compile_eagerly(model, {})
+        model.optimizer.learning_rate = 0.25
+        return model
+
+    three = [None, transforms.ScaleAndPad(0.5), transforms.Noise(0.5, seed=0)]
+    model = hypermodel(compiled, transforms=three)
+    assert {"name": "branches", "values": [1, 2, 3]}.items() <= model.space.rows()[-1].items()
+    values = {"norm": "batch", "branches": 2}
+    built = model.model_of(model.space.spec_from(values), values)
+    assert built.branches == 2
+    assert float(built.optimizer.learning_rate) == 0.25
+    assert built.run_eagerly
+
+
+def test_branches_need_transforms():
+    with pytest.raises(BadInput, match="up to 3 branches are searched, and there are 2 transforms"):
+        hypermodel(branches=[1, 3], transforms=[None, transforms.Blur()])
 
 
 def test_the_reason_to_stop_is_kept():

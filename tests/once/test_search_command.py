@@ -1,6 +1,7 @@
 """The command, and the whole search that it runs."""
 
 import io
+import re
 import types
 
 import pytest
@@ -9,29 +10,15 @@ from rich.console import Console
 from search import cli, running
 from search.errors import BadInput, NothingCompleted, OtherSearch
 from search.progress import Progress
-from small_search import OBJECTIVE, arrays, build, compile_eagerly
-
-OPTIONS = {
-    "norms": "batch,mode",
-    "placements": "all",
-    "trials": 3,
-    "epochs": 1,
-    "batch_size": 32,
-    "compile": compile_eagerly,
-    "console": False,
-}
-
-
-def run(out, **options):
-    return running.run(build, arrays(60), out=out, **{**OPTIONS, "seeds": 2, **options})
+from small_search import OBJECTIVE, OPTIONS, arrays, build, short_search
 
 
 def test_a_changed_search_is_refused(tmp_path):
-    run(tmp_path / "a", seeds=0)
+    short_search(tmp_path / "a", seeds=0)
     with pytest.raises(OtherSearch, match="--resume"):
-        run(tmp_path / "a", seeds=0)
+        short_search(tmp_path / "a", seeds=0)
     with pytest.raises(OtherSearch, match="epochs: 1 there, 2 here"):
-        run(tmp_path / "a", seeds=0, epochs=2, resume=True)
+        short_search(tmp_path / "a", seeds=0, epochs=2, resume=True)
 
 
 def test_when_everything_fails(tmp_path):
@@ -67,6 +54,26 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, options, mess
     with pytest.raises(BadInput, match=message):
         running.run(out=tmp_path / "a", **arguments)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("blurr", "transform 'blurr' is unknown. Near it: Blur"),
+        ("cutout", "--transforms 'cutout': .*size"),
+        ("blur:x", "--transforms 'blur:x'"),
+        ("scale_and_pad:2", "scale=2"),
+    ],
+)
+def test_transforms_that_are_none(text, message, capsys, tmp_path):
+    assert cli.main(["--transforms", text, "--out", str(tmp_path / "a")]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_the_space_with_transforms(capsys):
+    command = ["--transforms", "scale_and_pad:0.75,blur", "--norms", "batch", "--show-space"]
+    assert cli.main([*command, "--placements", "all"]) == 0
+    assert re.search(r"branches +1, 2, 3 *\n3 points", capsys.readouterr().out)
 
 
 def test_a_model_must_fit_the_data(tmp_path):
