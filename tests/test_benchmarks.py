@@ -30,9 +30,6 @@ from kerasnorm import models
 BACKEND = keras.backend.backend()
 SHAPE = (4, 8, 8, 32)
 
-if BACKEND not in ("tensorflow", "jax", "torch"):
-    pytest.skip("no benchmarks on this backend", allow_module_level=True)
-
 
 def bench_of(dtype):
     options = argparse.Namespace(dtype=dtype, no_literal=False, rounds=1, quick=True)

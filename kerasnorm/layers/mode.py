@@ -21,8 +21,8 @@ class ModeNorm(MovingNormalization):
 
     In training the moments are the batch's (the paper's text; line 13 of its Algorithm 1 would
     use the moving ones), at inference moving ones: those of <x> and <x^2>, kept as mean and
-    variance, with the momentum 0.9 that is the paper's lambda = 0.1. One mode is `BatchNorm`. The
-    time hardly depends on the number of modes.
+    variance, with the momentum 0.9 that is the paper's lambda = 0.1. One mode is `BatchNorm`. All
+    modes together take as many passes over x as one does.
 
     Args:
         modes: K.

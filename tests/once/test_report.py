@@ -30,6 +30,13 @@ def written(out, *parts):
     return out
 
 
+def program(*names):
+    """A program that only the slow tests need."""
+    found = next(filter(None, map(shutil.which, names)), None)
+    assert found, f"{names[0]} is not installed; CONTRIBUTING.md says what make test-full needs."
+    return found
+
+
 @pytest.fixture(scope="module")
 def rows():
     return search()
@@ -175,7 +182,6 @@ def test_latex_is_escaped(hostile):
         assert all(line.endswith(r" \\") for line in lines)
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
 @pytest.mark.slow
 def test_latex_compiles(hostile, tmp_path):
     inputs = "\n".join(rf"\input{{{path}}}" for path in (hostile / "tables").glob("*.tex"))
@@ -184,7 +190,7 @@ def test_latex_compiles(hostile, tmp_path):
         rf"\begin{{document}}{inputs}\end{{document}}"
     )
     (tmp_path / "a.tex").write_text(document)
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"]
+    command = [program("pdflatex"), "-interaction=nonstopmode", "-halt-on-error", "a.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -316,11 +322,8 @@ def test_mean_curves_end_with_the_shortest(rows):
 
 # In a browser.
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", ["folder", "hostile"])
 def test_a_browser_draws_it(name, width, request, tmp_path):
@@ -345,7 +348,8 @@ def test_a_browser_draws_it(name, width, request, tmp_path):
         "root.getAttribute('data-' + name)); }, 4000);</script>"
     )
     command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--enable-unsafe-swiftshader",
+        program("chromium", "chromium-browser"), "--headless", "--no-sandbox",
+        "--enable-unsafe-swiftshader",
         "--allow-file-access-from-files", "--window-size=1400,900", "--virtual-time-budget=8000",
         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", frame.as_uri(),
     ]  # fmt: skip

@@ -4,11 +4,10 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from search.data import load
 from search.errors import BadInput
-
-tfds = pytest.importorskip("tensorflow_datasets")
 
 
 class TinyShapes(tfds.core.GeneratorBasedBuilder):
