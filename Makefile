@@ -120,7 +120,7 @@ bench: venv ## time layers, or BENCH=networks, on each backend (KERAS_BACKEND=..
 
 # The work of a search and of its answer in under 5 minutes on two cores.
 SEARCH := --arch resnet8 --width 8 --data digits --trials 14 --epochs 8 --batch-size 128 --learning-rate 0.003 \
-	--seeds 5 --candidates 2 --no-jit
+	--seeds 5 --candidates 2 --ablation 1 --no-jit
 OUT ?= search-results
 
 .PHONY: search

@@ -124,7 +124,11 @@ def parser() -> argparse.ArgumentParser:
         "--candidates", type=int, default=3, help="how many of the best are compared (default: 3)"
     )
     answer.add_argument(
-        "--no-ablation", action="store_true", help="leave out the trainings around the best trial"
+        "--ablation",
+        type=int,
+        default=2,
+        help="around the best of these that has hyperparameters, other values of each of them to "
+        "train with, one changed at a time (default: 2; 0: none)",
     )
     where = top.add_argument_group("running")
     where.add_argument("--executor", default="inline", metavar="NAME", help="inline (default)")
@@ -225,7 +229,7 @@ def _run(options):
         resume=options.resume,
         seed=options.seed,
         candidates=options.candidates,
-        ablation=not options.no_ablation,
+        ablation=options.ablation,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         augmentation=True if options.augment else None,

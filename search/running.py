@@ -64,7 +64,7 @@ def run(
     seed=0,
     candidates=3,
     baselines=PLAIN,
-    ablation=True,
+    ablation=2,
     placements=("all", "first", "stages"),
     batch_size=64,
     learning_rate=1e-3,
@@ -102,7 +102,8 @@ def run(
         seed: of the proposals and of the trials. The answer's seeds are the ones after it.
         candidates: how many of the best norms are trained for the answer.
         baselines: which plain norms they are compared with; those that are legal in the network.
-        ablation: whether to train around the best trial, with one hyperparameter changed.
+        ablation: how many other values of each hyperparameter to train, one changed at a time,
+            around the best of the trials that are trained again and have hyperparameters.
         placements, learning_rates, batch_sizes: of `NormSpace`.
         batch_size, learning_rate: where they are not searched.
         transforms: for Consistent Normalization, None first; see `NormHyperModel`.
@@ -124,6 +125,7 @@ def run(
         ("epochs", epochs, 1),
         ("seeds", seeds, 0),
         ("candidates", candidates, 1),
+        ("ablation", ablation, 0),
         ("batch_size", batch_size, 1),
         ("seed", seed, 0),
     ):
@@ -182,6 +184,7 @@ def run(
         "seeds": seeds,
         "budget": budget,
         "candidates": candidates,
+        "ablation": ablation,
     }
     runner = Runner(
         hypermodel, Inputs(loaded, batch_size, augmentation), objective, TestError(loaded)
@@ -333,8 +336,10 @@ def _answer_tasks(rows, space, objective, count, baselines, ablation, seeds, see
     plain_specs = [space.default_spec(name) for name in baselines]
     arms = answers.arms(rows, count, plain_specs, direction, words)
     if ablation:
-        best = answers.ranked(rows, direction)[0]
-        arms += answers.ablation_arms(best, space)
+        trained = {arm["trial"] for arm in arms}
+        best = [row for row in answers.ranked(rows, direction) if row["trial"] in trained]
+        around = (answers.ablation_arms(row, space, ablation) for row in best)
+        arms += next(filter(None, around), [])
     return [
         Task(
             number=number,

@@ -27,7 +27,7 @@ FORMAT = 1
 JOURNAL = "journal.jsonl"
 WEIGHTS = "weights"
 # Settings that may differ when a search is resumed: they say how far and where, not what.
-MAY_CHANGE = ("trials", "budget", "executor", "seeds", "candidates")
+MAY_CHANGE = ("trials", "budget", "executor", "seeds", "candidates", "ablation")
 
 
 class Store:

@@ -56,20 +56,8 @@ def planned(name, norm="batch", **options):
 def tiny_resnet(block, shortcut, stem="cifar", depths=(1, 1)):
     """A residual network of a kind, with few blocks."""
 
-    def build(input_shape, classes, norm="batch", data_format=None):
-        return resnet._resnet(
-            resnet._Kind(depths, block, shortcut),
-            input_shape,
-            classes,
-            norm,
-            stem,
-            8,
-            data_format,
-            "softmax",
-            "Tiny",
-        )
-
-    return build
+    family = resnet.CIFAR._replace(stem=stem, width=8)
+    return resnet._architecture("Tiny", family, resnet._Kind(depths, block, shortcut), 0)
 
 
 BASIC = tiny_resnet(resnet._basic, resnet._padded)

@@ -12,7 +12,7 @@ from small_search import OPTIONS, arrays, build, compile_eagerly, short_search
 
 
 def run(out, **options):
-    return short_search(out, **{"candidates": 1, "ablation": False, **options})
+    return short_search(out, **{"candidates": 1, "ablation": 0, **options})
 
 
 def test_a_whole_search_and_its_replay(tmp_path):

@@ -10,6 +10,21 @@ from kerasnorm.models.network import Network
 STEMS = ("cifar", "imagenet")
 
 
+class _Family(NamedTuple):
+    """What those for one data set share: the defaults, and what their docstrings say."""
+
+    data: str
+    stem: str
+    width: int
+    input_shape: tuple
+    classes: int
+    section: str
+
+
+CIFAR = _Family("CIFAR-10", "cifar", 16, (32, 32, 3), 10, "section 4.2")
+IMAGENET = _Family("ImageNet", "imagenet", 64, (224, 224, 3), 1000, "section 3")
+
+
 class _Kind(NamedTuple):
     """What residual networks differ in.
 
@@ -25,7 +40,7 @@ class _Kind(NamedTuple):
 
 
 def _resnet(kind, input_shape, classes, norm, stem, width, data_format, activation, name):
-    """Any of them; the arguments after `kind` are those of the functions below."""
+    """Any of them; the arguments after `kind` are those of the functions that users call."""
     depths, block, shortcut = kind
     net = Network(name, norm, len(depths), data_format)
     width = net.checked_count("width", width)
@@ -115,296 +130,98 @@ def _padded(net, x, filters, strides, stage, prefix):
     )
 
 
-def _cifar(depth):
-    """Those of 6*depth + 2 layers."""
-    return _Kind((depth, depth, depth), _basic, _padded)
+# What the functions of blocks and shortcuts are to a reader.
+WORDS = {
+    _basic: "two convolutions of 3x3",
+    _bottleneck: "bottlenecks with the stride in the 3x3",
+    _padded: "every other position, and zeros for the new channels",
+    _projected: "a convolution of 1x1 with a norm",
+}
+DOCSTRING = """{title}, {millions} million parameters for {data}.
+
+{stages} stages of {depths} blocks: {block}.
+Where the shape changes, the shortcut is {shortcut}.
+No biases, He's initialization; without norms, convolutions have biases and residual branches start
+at zero (Fixup), as in "Consistent Normalization".{about}
+
+Args:
+    input_shape: `(height, width, channels)`, or `(channels, height, width)`.
+    classes: how many.
+    norm: a norm spec, or several: the first norm is the stem's, which is in the first stage.
+    stem: `"cifar"`, a convolution of 3x3, or `"imagenet"`, one of 7x7 with stride 2 and a pooling.
+    width: channels of the first stage; bottlenecks put out four times as many as they have inside.
+    data_format: of the inputs; None is `keras.config.image_data_format()`.
+    classifier_activation: of the last layer; None gives logits.
+    name: of the model.
+
+Example:
+    >>> from kerasnorm import models
+    >>> models.plan(models.{name}, {input_shape}, {classes}).parameters()
+    {parameters}
+
+Reference:
+    He et al., 2016: https://arxiv.org/abs/1512.03385, {section}
+"""
 
 
-def ResNet20(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="cifar",
-    width=16,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet20",
-):
-    """ResNet-20 for small images, 0.27 million parameters.
-
-    Three stages of 3 blocks with two convolutions of 3x3 each, shortcuts without parameters
-    (every other position, zeros for the new channels), convolutions without biases, He's
-    initialization. Without norms, convolutions have biases and residual branches start at zero
-    (Fixup), as in "Consistent Normalization".
-
-    Args:
-        input_shape: `(height, width, channels)`, or `(channels, height, width)`.
-        classes: how many.
-        norm: a norm spec, or several: the first norm is the stem's; there are three stages, the
-            stem belongs to the first.
-        stem: `"cifar"`, a convolution of 3x3, or `"imagenet"`, one of 7x7 with stride 2 and a
-            pooling.
-        width: channels of the first stage.
-        data_format: of the inputs; None is `keras.config.image_data_format()`.
-        classifier_activation: of the last layer; None gives logits.
-        name: of the model.
-
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet20, (32, 32, 3), 10).parameters()
-        269722
-
-    Reference:
-        He et al., 2016: https://arxiv.org/abs/1512.03385, section 4.2
-    """
-    kind = _cifar(3)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
-    )
-
-
-def ResNet8(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="cifar",
-    width=16,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet8",
-):
-    """As `ResNet20`, with a block a stage, for quick experiments: 0.08 million parameters.
-
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet8, (32, 32, 3), 10).parameters()
-        75290
-    """
-    kind = _cifar(1)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
-    )
-
-
-def ResNet32(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="cifar",
-    width=16,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet32",
-):
-    """As `ResNet20`, with 5 blocks a stage: 0.46 million parameters.
-
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet32, (32, 32, 3), 10).parameters()
-        464154
-    """
-    kind = _cifar(5)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
-    )
-
-
-def ResNet56(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="cifar",
-    width=16,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet56",
-):
-    """As `ResNet20`, with 9 blocks a stage: 0.85 million parameters.
-
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet56, (32, 32, 3), 10).parameters()
-        853018
-    """
-    kind = _cifar(9)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
-    )
-
-
-def ResNet110(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="cifar",
-    width=16,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet110",
-):
-    """As `ResNet20`, with 18 blocks a stage: 1.7 million parameters.
-
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet110, (32, 32, 3), 10).parameters()
-        1727962
-    """
-    kind = _cifar(18)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
-    )
-
-
-def ResNet18(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="imagenet",
-    width=64,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet18",
-):
-    """ResNet-18, 11.7 million parameters with the stem for ImageNet and 1000 classes.
-
-    Four stages of 2, 2, 2 and 2 blocks, two convolutions of 3x3 each; where the
-    shape changes, the shortcut is a convolution of 1x1 with a norm. No biases, He's initialization.
-    Without norms, convolutions have biases and residual branches start at zero (Fixup), as in
-    "Consistent Normalization".
+def _architecture(name, family, kind, parameters, about=""):
+    """The function that users call.
 
     Args:
-        input_shape: `(height, width, channels)`, or `(channels, height, width)`.
-        classes: how many.
-        norm: a norm spec, or several: the first norm is the stem's; there are four stages, the
-            stem belongs to the first.
-        stem: `"imagenet"`, a convolution of 7x7 with stride 2 and a pooling, or `"cifar"`, one of
-            3x3 and no pooling.
-        width: channels of the first stage.
-        data_format: of the inputs; None is `keras.config.image_data_format()`.
-        classifier_activation: of the last layer; None gives logits.
-        name: of the model.
-
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet18, (224, 224, 3), 1000).parameters()
-        11689512
-
-    Reference:
-        He et al., 2016: https://arxiv.org/abs/1512.03385, section 3
+        name: its name, and that of the models.
+        family: a `_Family`.
+        kind: a `_Kind`.
+        parameters: how many there are, for the docstring, whose example is a test.
+        about: a further sentence for it.
     """
-    kind = _Kind((2, 2, 2, 2), _basic, _projected)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
+
+    def build(
+        input_shape,
+        classes,
+        norm="batch",
+        stem=family.stem,
+        width=family.width,
+        data_format=None,
+        classifier_activation="softmax",
+        name=name,
+    ):
+        return _resnet(
+            kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
+        )
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = DOCSTRING.format(
+        name=name,
+        title=name.replace("Net", "Net-"),
+        millions=f"{parameters / 1e6:.1f}" if parameters > 1e6 else f"{parameters / 1e6:.2f}",
+        stages=len(kind.depths),
+        depths=f"{', '.join(map(str, kind.depths[:-1]))} and {kind.depths[-1]}",
+        block=WORDS[kind.block],
+        shortcut=WORDS[kind.shortcut],
+        about=about and f"\n{about}",
+        parameters=parameters,
+        **family._asdict(),
     )
+    return build
 
 
-def ResNet34(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="imagenet",
-    width=64,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet34",
-):
-    """As `ResNet18`, with 3, 4, 6 and 3 blocks: 21.8 million parameters.
-
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet34, (224, 224, 3), 1000).parameters()
-        21797672
-    """
-    kind = _Kind((3, 4, 6, 3), _basic, _projected)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
-    )
+def _for_cifar(name, depth, parameters, about=""):
+    """One of 6*depth + 2 layers."""
+    return _architecture(name, CIFAR, _Kind((depth,) * 3, _basic, _padded), parameters, about)
 
 
-def ResNet50(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="imagenet",
-    width=64,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet50",
-):
-    """ResNet-50, 25.6 million parameters with the stem for ImageNet and 1000 classes.
-
-    Four stages of 3, 4, 6 and 3 blocks, bottlenecks with the stride in the 3x3; where the shape
-    changes, the shortcut is a convolution of 1x1 with a norm. No biases, He's initialization.
-    Without norms, convolutions have biases and residual branches start at zero (Fixup), as in
-    "Consistent Normalization".
-
-    Args:
-        input_shape: `(height, width, channels)`, or `(channels, height, width)`.
-        classes: how many.
-        norm: a norm spec, or several: the first norm is the stem's; there are four stages, the
-            stem belongs to the first.
-        stem: `"imagenet"`, a convolution of 7x7 with stride 2 and a pooling, or `"cifar"`, one of
-            3x3 and no pooling.
-        width: channels of the first stage inside of the bottlenecks.
-        data_format: of the inputs; None is `keras.config.image_data_format()`.
-        classifier_activation: of the last layer; None gives logits.
-        name: of the model.
-
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet50, (224, 224, 3), 1000).parameters()
-        25557032
-
-    Reference:
-        He et al., 2016: https://arxiv.org/abs/1512.03385, section 3
-    """
-    kind = _Kind((3, 4, 6, 3), _bottleneck, _projected)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
-    )
+def _for_imagenet(name, depths, block, parameters):
+    return _architecture(name, IMAGENET, _Kind(depths, block, _projected), parameters)
 
 
-def ResNet101(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="imagenet",
-    width=64,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet101",
-):
-    """As `ResNet50`, with 3, 4, 23 and 3 blocks: 44.5 million parameters.
+ResNet8 = _for_cifar("ResNet8", 1, 75290, "Not from the paper: for first trials and searches.")
+ResNet20 = _for_cifar("ResNet20", 3, 269722)
+ResNet32 = _for_cifar("ResNet32", 5, 464154)
+ResNet56 = _for_cifar("ResNet56", 9, 853018)
+ResNet110 = _for_cifar("ResNet110", 18, 1727962)
 
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet101, (224, 224, 3), 1000).parameters()
-        44549160
-    """
-    kind = _Kind((3, 4, 23, 3), _bottleneck, _projected)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
-    )
-
-
-def ResNet152(
-    input_shape,
-    classes,
-    norm="batch",
-    stem="imagenet",
-    width=64,
-    data_format=None,
-    classifier_activation="softmax",
-    name="ResNet152",
-):
-    """As `ResNet50`, with 3, 8, 36 and 3 blocks: 60.2 million parameters.
-
-    Example:
-        >>> from kerasnorm import models
-        >>> models.plan(models.ResNet152, (224, 224, 3), 1000).parameters()
-        60192808
-    """
-    kind = _Kind((3, 8, 36, 3), _bottleneck, _projected)
-    return _resnet(
-        kind, input_shape, classes, norm, stem, width, data_format, classifier_activation, name
-    )
+ResNet18 = _for_imagenet("ResNet18", (2, 2, 2, 2), _basic, 11689512)
+ResNet34 = _for_imagenet("ResNet34", (3, 4, 6, 3), _basic, 21797672)
+ResNet50 = _for_imagenet("ResNet50", (3, 4, 6, 3), _bottleneck, 25557032)
+ResNet101 = _for_imagenet("ResNet101", (3, 4, 23, 3), _bottleneck, 44549160)
+ResNet152 = _for_imagenet("ResNet152", (3, 8, 36, 3), _bottleneck, 60192808)

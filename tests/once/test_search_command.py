@@ -10,7 +10,9 @@ from rich.console import Console
 from search import cli, running
 from search.errors import BadInput, NothingCompleted, OtherSearch
 from search.progress import Progress
-from small_search import OBJECTIVE, OPTIONS, arrays, build, short_search
+from search.space import NormSpace, words
+from search.trial import Task
+from small_search import OBJECTIVE, OPTIONS, arrays, build, row_of, short_search
 
 
 def test_a_changed_search_is_refused(tmp_path):
@@ -74,6 +76,25 @@ def test_the_space_with_transforms(capsys):
     command = ["--transforms", "scale_and_pad:0.75,blur", "--norms", "batch", "--show-space"]
     assert cli.main([*command, "--placements", "all"]) == 0
     assert re.search(r"branches +1, 2, 3 *\n3 points", capsys.readouterr().out)
+
+
+def test_the_ablation_is_around_the_best_trial_that_has_something_to_change():
+    space = NormSpace([8], norms="batch,mode")
+    points = [{"norm": "mode", "mode/modes": 6}, {"norm": "batch"}, {"norm": "mode"}]
+    rows = []
+    for number, (values, error) in enumerate(zip(points, (0.3, 0.1, 0.2), strict=True)):
+        spec = space.spec_from(values)
+        trial = Task(number, spec, words(spec), space.active(values), 0, 1)
+        rows.append(row_of(trial, [{"epoch": 1, "val_error": error}]))
+    tasks = running._answer_tasks(rows, space, OBJECTIVE, 1, ["batch"], 2, 2, 0, 1)
+    assert [(task.label["role"], task.spec.get("modes"), task.seed) for task in tasks] == [
+        (role, modes, seed)
+        for role, modes in [("candidate", 2), ("baseline", None), ("ablation", 3), ("ablation", 4)]
+        for seed in (1, 2)
+    ]
+    # Of those that are trained again: with batch norm as the one candidate there is none.
+    tasks = running._answer_tasks(rows, space, OBJECTIVE, 1, ["layer"], 2, 1, 0, 1)
+    assert [task.label["role"] for task in tasks] == ["candidate", "baseline"]
 
 
 def test_a_model_must_fit_the_data(tmp_path):
