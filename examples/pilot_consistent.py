@@ -24,6 +24,7 @@ from sklearn.model_selection import train_test_split
 
 import kerasnorm
 from kerasnorm import models, transforms
+from search.statistics import holm
 
 # Name, norm, and whether the scaled and padded copies are seen.
 ARMS = {
@@ -117,16 +118,21 @@ def main():
         mean, half = interval(100 * np.array(results[name]))
         print(f"{name:16} {mean:6.2f} +- {half:.2f} %   rate {rates[name]}")
     differences = {}
-    for name in list(ARMS)[:-1]:
-        paired = 100 * (np.array(results["CN, copies"]) - np.array(results[name]))
-        differences[name] = interval(paired)
-        mean, half = differences[name]
-        print(f"CN, copies - {name:16} {mean:+6.2f} +- {half:.2f} points, paired by seed")
+    others = list(ARMS)[:-1]
+    consistent = np.array(results["CN, copies"])
+    p_values = holm([stats.ttest_rel(consistent, results[name]).pvalue for name in others])
+    for name, p_value in zip(others, p_values, strict=True):
+        mean, half = interval(100 * (consistent - np.array(results[name])))
+        differences[name] = {"mean": mean, "half interval": half, "p, Holm": p_value}
+        print(
+            f"CN, copies - {name:16} {mean:+6.2f} +- {half:.2f} points, paired by seed; p with "
+            f"Holm's correction {p_value:.2g}"
+        )
     if options.json:
         record = {
             "accuracies": results,
             "learning rates": rates,
-            "CN minus, in points, mean and half interval": differences,
+            "CN minus, in points, paired by seed": differences,
             "settings": {
                 key: vars(options)[key] for key in ("seeds", "epochs", "examples", "batch_size")
             },

@@ -48,7 +48,7 @@ def manifest(**more):
         "seed": 0,
         "seeds": [],
         "data": {"name": "digits", "fingerprint": "5f3c", "shapes": [[8, 8, 1]], "classes": 10},
-        "architecture": "ResNet20",
+        "architecture": {"name": "resnet20", "width": 8},
         "space": [],
         "oracle": "tpe",
         "trials": 0,
@@ -127,7 +127,7 @@ def _trial(number, rng, gain, extra_words):
     if name == "ilm_group":
         values["mean_activation"] = str(rng.choice(["tanh", "sigmoid"]))
     if name == "mode":
-        values["modes"] = int(rng.choice([2, 4, 6]))
+        values["modes"] = 2
     spec = {key: value for key, value in values.items() if key not in ("norm", "learning_rate")}
     spec.pop("batch_size")
     away = abs(np.log10(values["learning_rate"]) + 2)

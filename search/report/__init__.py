@@ -118,7 +118,7 @@ def page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     data = manifest.get("data") or {}
-    subject = [str(manifest.get("architecture") or "this network"), str(data.get("name") or "")]
+    subject = [_network(manifest.get("architecture")), str(data.get("name") or "")]
     return environment.from_string(_own("page.html")).render(
         title=f"Which norm for {' on '.join(filter(None, subject))}?",
         tone=TONES.get(answer.verdict, ""),
@@ -139,6 +139,17 @@ def page(
         data=Markup(json.dumps(drawn, allow_nan=False).replace("<", "\\u003c")),
         **made,
     )
+
+
+def _network(described: Mapping[str, Any] | None) -> str:
+    """The manifest's network for a title.
+
+    >>> _network({"name": "resnet20", "width": 8})
+    'resnet20 (width 8)'
+    """
+    name, *others = (described or {"name": "this network"}).items()
+    arguments = ", ".join(f"{key} {value}" for key, value in others if key != "parameters")
+    return f"{name[1]} ({arguments})" if arguments else str(name[1])
 
 
 def _own(name: str) -> str:

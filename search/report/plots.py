@@ -197,9 +197,12 @@ def scored(trial_rows: Iterable[Row]) -> list[Row]:
 
 
 def varied(rows: Sequence[Row]) -> list[str]:
-    """The hyperparameters that have more than one value, a missing one being a value too."""
-    names = dict.fromkeys(name for row in rows for name in row["values"])
-    return [name for name in names if len({repr(row["values"].get(name)) for row in rows}) > 1]
+    """The hyperparameters that have more than one value."""
+    values: dict[str, set[str]] = {}
+    for row in rows:
+        for name, value in row["values"].items():
+            values.setdefault(name, set()).update([] if value is None else [repr(value)])
+    return [name for name, found in values.items() if len(found) > 1]
 
 
 def curve_metric(rows: Sequence[Row], objective: str) -> str | None:

@@ -52,7 +52,7 @@ def folder(rows, tmp_path_factory):
 def hostile(tmp_path_factory):
     """The report of a search whose words are not to be trusted."""
     trial_rows, runs, found = search(extra_words=HOSTILE)
-    found["architecture"] = found["data"]["name"] = found["objective"] = HOSTILE
+    found["data"]["name"] = found["objective"] = found["architecture"]["name"] = HOSTILE
     found["command"] = ["kerasnorm-search", "--arch", HOSTILE]
     trial_rows[0]["values"][HOSTILE] = HOSTILE
     trial_rows[7]["reason"] = trial_rows[7]["traceback"] = HOSTILE
@@ -298,8 +298,9 @@ def test_a_missing_hyperparameter_is_a_place_of_its_own(rows):
     score = {"name": "val_error", "percent": True, "direction": "min"}
     plot = plots.parallel(rows[0], score)
     groups = next(axis for axis in plot["axes"] if axis["name"] == "groups")
-    assert groups["ticks"] == ["not used", "2", "4", "8", "16"]
     shown = plots.scored(rows[0])
+    values = {row["values"]["groups"] for row in shown if "groups" in row["values"]}
+    assert groups["ticks"] == ["not used", *map(str, sorted(values))]
     for row, at in zip(shown, groups["at"], strict=True):
         assert groups["ticks"][at] == str(row["values"].get("groups", "not used"))
     rates = next(axis for axis in plot["axes"] if axis["name"] == "learning_rate")
@@ -311,8 +312,11 @@ def test_a_missing_hyperparameter_is_a_place_of_its_own(rows):
 def test_slices_hold_the_trials_that_have_the_hyperparameter(rows):
     score = {"name": "val_error", "percent": True, "direction": "min"}
     panels = {panel["name"]: panel for panel in plots.slices(rows[0], score)["panels"]}
-    having = [row["trial"] for row in plots.scored(rows[0]) if "modes" in row["values"]]
-    assert panels["modes"]["trials"] == having
+    having = [row["trial"] for row in plots.scored(rows[0]) if "groups" in row["values"]]
+    assert panels["groups"]["trials"] == having
+    # One value, where it is there at all, shows nothing.
+    assert {row["values"]["modes"] for row in rows[0] if "modes" in row["values"]} == {2}
+    assert "modes" not in panels
 
 
 def test_mean_curves_end_with_the_shortest(rows):
@@ -335,7 +339,7 @@ def test_a_browser_draws_it(name, width, request, tmp_path):
         "...document.querySelectorAll('.js-plotly-plot')].filter((p) => p.querySelector('svg'));"
         "const root = document.documentElement; root.setAttribute('data-drawn', drawn.length);"
         "root.setAttribute('data-wide', root.scrollWidth > innerWidth);"
-        "root.setAttribute('data-title', document.title); }, 500));</script>"
+        "root.setAttribute('data-title', document.title); }, 5000));</script>"
     )
     probed = tmp_path / "probed.html"
     probed.write_text(path.read_text(encoding="utf-8").replace("<style>", f"{probe}<style>", 1))
@@ -345,12 +349,12 @@ def test_a_browser_draws_it(name, width, request, tmp_path):
         f"<iframe id=f width={width} height=900 src=probed.html></iframe><script>setTimeout(() => "
         "{ const root = document.getElementById('f').contentDocument.documentElement; for (const "
         "name of ['drawn', 'wide', 'title']) document.documentElement.setAttribute('data-' + name, "
-        "root.getAttribute('data-' + name)); }, 4000);</script>"
+        "root.getAttribute('data-' + name)); }, 25000);</script>"
     )
     command = [
         program("chromium", "chromium-browser"), "--headless", "--no-sandbox",
         "--enable-unsafe-swiftshader",
-        "--allow-file-access-from-files", "--window-size=1400,900", "--virtual-time-budget=8000",
+        "--allow-file-access-from-files", "--window-size=1400,900", "--virtual-time-budget=30000",
         f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", frame.as_uri(),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
