@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import time
 
 import keras
@@ -397,3 +398,13 @@ def test_inference_takes_no_more_than_it_needs(bench):
         other = keras.ops.concatenate([x[:1], 100 + 3 * x[1:]], axis=0)
         second = keras.ops.convert_to_numpy(layer(other, training=False))
         np.testing.assert_array_equal(first[:1], second[:1])
+
+
+def test_branches_are_timed(capsys):
+    options = "--branches 2 --batch-size 2 --side 8 --rounds 1"
+    assert cli.main(["branches", *options.split()]) == 0
+    assert re.search(
+        rf"^{BACKEND}, 2 branches, batch 2, 8x8: one pass [\d.]+ ms, a pass each [\d.]+ ms, "
+        r"a plain step each [\d.]+ ms; one pass is [\d.]+ of a pass each, [\d.]+ of a plain",
+        capsys.readouterr().out,
+    )

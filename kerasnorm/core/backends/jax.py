@@ -18,6 +18,8 @@ from jax import numpy as jnp
 # at 32, 64, 128 and 256 thousand: 1.50, 1.24, 1.27, 1.37 at (64, 1024, 64), 1.13, 1.03, 1.91, 2.75
 # at (1, 64, 65536).
 _BLOCK = 64 * 1024
+# Channels from which on the last axis is long enough; twice as many are no faster.
+_WIDTH = 64
 
 
 def moments(x, channel_axis, variance=True):
@@ -96,8 +98,12 @@ def _moments_backward(channel_axis, saved, gradients):
     x, mean = saved
     length = _length(x, channel_axis)
     constant, slope = _barrier(gradients[0] / length, gradients[1] * (2 / length))
-    deviations = x.astype(mean.dtype) - _over(mean, channel_axis)
-    gradient = _over(slope, channel_axis) * deviations + _over(constant, channel_axis)
+    gradient = _everywhere(
+        lambda x, mean, slope, constant: slope * (x - mean) + constant,
+        [x],
+        [mean, slope, constant],
+        channel_axis,
+    )
     return (gradient.astype(x.dtype),)
 
 
@@ -108,8 +114,12 @@ _moments.defvjp(_moments_forward, _moments_backward)
 @functools.partial(jax.jit, static_argnums=(4, 5))
 def _affine(x, mean, scale, shift, channel_axis, dtype):
     scale, shift = _barrier(scale, shift)
-    deviations = x.astype(mean.dtype) - _over(mean, channel_axis)
-    y = deviations * _over(scale, channel_axis) + _over(shift, channel_axis)
+    y = _everywhere(
+        lambda x, mean, scale, shift: (x - mean) * scale + shift,
+        [x],
+        [mean, scale, shift],
+        channel_axis,
+    )
     if dtype == "float16":
         largest = float(jnp.finfo(dtype).max)
         y = jnp.clip(y, -largest, largest)
@@ -130,7 +140,9 @@ def _affine_backward(channel_axis, dtype, saved, gradient):
         [full_mean],
         channel_axis,
     )
-    gradient_x = gradient.astype(mean.dtype) * _over(scale, channel_axis)
+    gradient_x = _everywhere(
+        lambda gradient, scale: gradient * scale, [gradient], [scale], channel_axis
+    )
     return (
         gradient_x.astype(x.dtype),
         _like(-total * scale, mean),
@@ -161,6 +173,24 @@ def _like(gradient, values):
     return gradient if gradient.shape == values.shape else gradient.sum(0, keepdims=True)
 
 
+def _everywhere(function, full, small, channel_axis):
+    """An elementwise function of full-size arrays and of coefficients.
+
+    Args:
+        function: of all the arrays, as floats of the coefficients' type.
+        full: arrays of the input's shape.
+        small: (N, C) or (1, C) arrays.
+        channel_axis: 1 or 2.
+
+    Returns:
+        An array of the input's shape.
+    """
+    shape = full[0].shape
+    full, small = _widened(full, small, channel_axis)
+    full = [part.astype(small[0].dtype) for part in full]
+    return function(*full, *[_over(values, channel_axis) for values in small]).reshape(shape)
+
+
 def _sums(function, full, small, channel_axis):
     """Sums over the positions of what an elementwise function returns.
 
@@ -179,14 +209,39 @@ def _sums(function, full, small, channel_axis):
         # A copy of their own: XLA fuses arithmetic with the reduction of it, at the memory's speed
         # along the last axis, but only where nothing else uses the same arithmetic.
         small = _barrier(*small)
+    channels = full[0].shape[channel_axis]
+    full, small = _widened(full, small, channel_axis)
     small = [_over(values, channel_axis) for values in small]
 
     def values(full):
         return function(*[part.astype(_statistics_dtype(full[0])) for part in full], *small)
 
     if helped and channel_axis == 2:
-        return _loop(values, full)
-    return tuple(value.sum(axis) for value in values(full))
+        sums = _loop(values, full)
+    else:
+        sums = tuple(value.sum(axis) for value in values(full))
+    if full[0].shape[channel_axis] == channels:
+        return sums
+    return tuple(value.reshape(len(value), -1, channels).sum(1) for value in sums)
+
+
+def _widened(full, small, channel_axis):
+    """Few channels as more: positions side by side, each with the coefficients of the channels.
+
+    XLA's loops over the last axis are slow on a CPU where it is short. A training step of batch
+    normalization took 3.1 ms at (128, 1024, 16) and 1.6 at (128, 256, 64), of the same numbers.
+    """
+    channels = full[0].shape[channel_axis]
+    if channel_axis == 1 or not _helped(*full):
+        return full, small
+    length = full[0].shape[1]
+    factor = 1
+    while channels * factor * 2 <= _WIDTH and length % (2 * factor) == 0:
+        factor *= 2
+    if factor == 1:
+        return full, small
+    full = [part.reshape(len(part), length // factor, channels * factor) for part in full]
+    return full, [jnp.tile(values, (1, factor)) for values in small]
 
 
 def _loop(values, full):
