@@ -208,7 +208,12 @@ class Bench:
         if literal:
             layer_class = literal_of(layer_class)
         layer = layer_class(**contestant.arguments, dtype=policy(self.dtype))
-        layer.build(shape)
+        try:
+            layer.build(shape)
+        except ValueError as error:
+            raise BenchmarkError(
+                f"{contestant.label} cannot be built for {shape}: {error}"
+            ) from error
         generator = np.random.default_rng(1)
         for weight in layer.weights:
             value = 0.3 * generator.standard_normal(tuple(weight.shape))

@@ -355,9 +355,10 @@ def _print_result(console, result):
     work = (
         f"{len(rows)} trials ({', '.join(f'{n} {s}' for s, n in counts.items() if n)}), "
         f"{sum(r['epochs'] for r in rows):,} epochs; {len(runs)} trainings for the answer, "
-        f"{sum(r['epochs'] for r in runs):,} epochs. Outside of training: "
-        f"{100 * overhead['share']:.1f} % of the search."
+        f"{sum(r['epochs'] for r in runs):,} epochs."
     )
+    if overhead["fit_seconds"]:
+        work += f" Outside of training: {100 * overhead['share']:.1f} % of the search."
     console.print(work, highlight=False)
     if result.answer is not None:
         console.print(str(result.answer.sentence), style="bold", markup=False, highlight=False)

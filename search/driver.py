@@ -249,13 +249,12 @@ class Driver:
             getattr(self.progress, event)(*details)
 
     def overhead(self):
-        """How much of the time was spent outside of fitting, for the manifest."""
+        """The seconds of the search, those of them in `fit`, and the others."""
         outside = max(0.0, self.wall_seconds - self.fit_seconds)
         return {
             "wall_seconds": self.wall_seconds,
             "fit_seconds": self.fit_seconds,
             "outside_seconds": outside,
-            "share": outside / self.wall_seconds if self.wall_seconds else 0.0,
         }
 
 

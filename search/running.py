@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import os
 import pathlib
 import platform
@@ -223,7 +224,7 @@ def run(
                 "device": _device(),
                 "seeds": [seed + 1 + n for n in range(seeds)],
                 "command": command or _python_call(settings),
-                "overhead": {**searched, "trials": len(rows)},
+                "overhead": _overhead(searched, store.folder / "manifest.json"),
             }
         )
         answer = _concluded(store.folder, rows, runs, manifest) if seeds else None
@@ -315,6 +316,18 @@ def _described(network, arguments):
     if isinstance(network, keras.Model):
         return {"model": network.name, "parameters": network.count_params()}
     return {"function": f"{network.__module__}:{getattr(network, '__qualname__', network)}"}
+
+
+def _overhead(searched, manifest):
+    """The time spent outside of training, with that of the runs that this one went on from.
+
+    Args:
+        searched: seconds of this run.
+        manifest: the file of the last run, if there was one.
+    """
+    before = json.loads(manifest.read_text())["overhead"] if manifest.exists() else {}
+    seconds = {key: value + before.get(key, 0.0) for key, value in searched.items()}
+    return {**seconds, "share": seconds["outside_seconds"] / max(seconds["wall_seconds"], 1e-9)}
 
 
 def _described_transform(transform):

@@ -408,3 +408,8 @@ def test_branches_are_timed(capsys):
         r"a plain step each [\d.]+ ms; one pass is [\d.]+ of a pass each, [\d.]+ of a plain",
         capsys.readouterr().out,
     )
+
+
+def test_a_shape_that_a_contestant_cannot_take_is_named(capsys):
+    assert cli.main(["layers", "--quick", "--no-literal", "--shapes", "2x4x4x16"]) == 2
+    assert "GroupNormalization(32) cannot be built for (2, 4, 4, 16)" in capsys.readouterr().err

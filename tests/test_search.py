@@ -35,6 +35,10 @@ def test_a_whole_search_and_its_replay(tmp_path):
     resumed = run(tmp_path / "a", resume=True)
     assert resumed.rows == result.rows
     assert resumed.runs == result.runs
+    spent, of_both = result.manifest["overhead"], resumed.manifest["overhead"]
+    assert of_both["fit_seconds"] == spent["fit_seconds"] > 0
+    assert spent["wall_seconds"] < of_both["wall_seconds"]
+    assert 0 < of_both["share"] < 1
 
 
 def test_a_model_of_the_users_is_operated_on(tmp_path):
