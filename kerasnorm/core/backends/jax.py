@@ -18,7 +18,7 @@ from jax import numpy as jnp
 # at 32, 64, 128 and 256 thousand: 1.50, 1.24, 1.27, 1.37 at (64, 1024, 64), 1.13, 1.03, 1.91, 2.75
 # at (1, 64, 65536).
 _BLOCK = 64 * 1024
-# Channels from which on the last axis is long enough; twice as many are no faster.
+# Channels from which on the last axis is left as it is.
 _WIDTH = 64
 
 
@@ -228,8 +228,9 @@ def _sums(function, full, small, channel_axis):
 def _widened(full, small, channel_axis):
     """Few channels as more: positions side by side, each with the coefficients of the channels.
 
-    XLA's loops over the last axis are slow on a CPU where it is short. A training step of batch
-    normalization took 3.1 ms at (128, 1024, 16) and 1.6 at (128, 256, 64), of the same numbers.
+    XLA's loops over the last axis are slow on a CPU where it is short. In `python -m benchmarks
+    layers --shapes 128x32x32x32` a training step of BatchNorm took 1.11 and 1.10 of Keras's without
+    this, and 0.86 and 0.79 with it.
     """
     channels = full[0].shape[channel_axis]
     if channel_axis == 1 or not _helped(*full):
