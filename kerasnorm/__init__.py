@@ -1,17 +1,25 @@
 """Adaptive normalization layers for Keras 3, on TensorFlow, JAX and PyTorch."""
 
 from kerasnorm import models, transforms
-from kerasnorm.consistent import ConsistentNorm, branch
+from kerasnorm.consistent.branches import branch
+from kerasnorm.consistent.model import ConsistentModel
+from kerasnorm.consistent.norm import ConsistentNorm
+from kerasnorm.conversion import calibrate, convert
 from kerasnorm.layers.associate import AssociateNorm
 from kerasnorm.layers.batch import BatchNorm
+from kerasnorm.layers.batch_instance import BatchInstanceNorm
+from kerasnorm.layers.batch_renorm import BatchRenorm
 from kerasnorm.layers.conv import ConvNorm
+from kerasnorm.layers.filter_response import FilterResponseNorm, ThresholdedLinearUnit
 from kerasnorm.layers.group import GroupNorm, InstanceNorm, LayerNorm
 from kerasnorm.layers.ilm import ILMGroupNorm, ILMInstanceNorm, ILMLayerNorm
 from kerasnorm.layers.learned_stats import LearnedStatsNorm
 from kerasnorm.layers.mode import ModeGroupNorm, ModeNorm
+from kerasnorm.layers.switchable import SwitchableNorm
+from kerasnorm.moving_statistics import reestimate
+from kerasnorm.norms import NormArgument, NormRow
 from kerasnorm.registry import available, get, register, spec_of
 from kerasnorm.surgery import replace_norms, report_of
-from kerasnorm.training import ConsistentModel
 
 AssocNorm = AssociateNorm
 
@@ -20,10 +28,13 @@ __version__ = "0.1.0"
 __all__ = [
     "AssocNorm",
     "AssociateNorm",
+    "BatchInstanceNorm",
     "BatchNorm",
+    "BatchRenorm",
     "ConsistentModel",
     "ConsistentNorm",
     "ConvNorm",
+    "FilterResponseNorm",
     "GroupNorm",
     "ILMGroupNorm",
     "ILMInstanceNorm",
@@ -33,10 +44,17 @@ __all__ = [
     "LearnedStatsNorm",
     "ModeGroupNorm",
     "ModeNorm",
+    "NormArgument",
+    "NormRow",
+    "SwitchableNorm",
+    "ThresholdedLinearUnit",
     "available",
     "branch",
+    "calibrate",
+    "convert",
     "get",
     "models",
+    "reestimate",
     "register",
     "replace_norms",
     "report_of",

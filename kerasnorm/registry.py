@@ -1,35 +1,97 @@
 """Norm specs: what names a normalization layer everywhere, in plain JSON."""
 
+import dataclasses
 import difflib
+import functools
 import inspect
+from collections.abc import Mapping
+from typing import Any, Optional
 
 import keras
 
+from kerasnorm.core.construction import unmarked
 from kerasnorm.core.layer import divisors
-from kerasnorm.layers.associate import AssociateNorm
-from kerasnorm.layers.batch import BatchNorm
-from kerasnorm.layers.conv import ConvNorm
-from kerasnorm.layers.group import GroupNorm, InstanceNorm, LayerNorm
-from kerasnorm.layers.ilm import ILMGroupNorm, ILMInstanceNorm, ILMLayerNorm
-from kerasnorm.layers.learned_stats import LearnedStatsNorm
-from kerasnorm.layers.mode import ModeGroupNorm, ModeNorm
+from kerasnorm.norms import ROWS, NormRow, key_of
 
-# Layer classes by their name, and names by every key that is understood.
-_classes: dict[str, type] = {}
+# Rows by their name, and names by every key that is understood.
+_rows: dict[str, NormRow] = {}
 _names: dict[str, str] = {}
 
 # Arguments that models, surgery and the search take as "auto" where a spec does not give them.
 AUTO_ARGUMENTS = ("groups", "key_group_size")
 
 
-def register(name, layer_class, aliases=()):
+@dataclasses.dataclass(frozen=True)
+class NormSpec:
+    """A norm spec that was read: what `parse` makes of a name, a dictionary, a class or a layer.
+
+    Attributes:
+        layer_class: the class.
+        arguments: of its constructor, as a configuration has them.
+        inner: of a layer with copies of another norm (`ConsistentNorm`), that norm's spec.
+        written: the spec as it was given.
+    """
+
+    layer_class: type
+    arguments: Mapping[str, Any]
+    inner: Optional["NormSpec"] = None
+    written: Any = None
+
+    @functools.cached_property
+    def given(self):
+        """The arguments that the spec decides.
+
+        Of a layer these are the arguments that differ from the defaults, and its group arguments.
+        """
+        if not isinstance(self.written, keras.layers.Layer):
+            return self.arguments
+        defaults = _default_config(self.layer_class, self.arguments)
+        return {
+            key: value
+            for key, value in self.arguments.items()
+            if key in AUTO_ARGUMENTS or key not in defaults or defaults[key] != value
+        }
+
+    def open_arguments(self, channels=None):
+        """The group arguments that the spec leaves open, as "auto".
+
+        Args:
+            channels: where they are known, Keras's GroupNormalization, which has no "auto", gets
+                the number that it stands for.
+
+        >>> from kerasnorm.registry import parse
+        >>> parse({"name": "ilm_group", "groups": 8}).open_arguments()
+        {'key_group_size': 'auto'}
+        >>> parse("keras_group").open_arguments(channels=48)
+        {'groups': 24}
+        """
+        if self.layer_class is keras.layers.GroupNormalization:
+            known = channels is not None and "groups" not in self.given
+            return {"groups": auto_groups(channels)} if known else {}
+        return {argument: "auto" for argument in self._auto if argument not in self.given}
+
+    @property
+    def _auto(self):
+        """The arguments that take "auto": of the row, or of those of the classes above."""
+        ancestors = self.layer_class.__mro__
+        named = [row for row in rows() if row.layer_class in ancestors]
+        nearest = min(named, key=lambda row: ancestors.index(row.layer_class), default=None)
+        auto = nearest.auto if nearest else ()
+        return [argument for argument in auto if takes(self.layer_class, argument)]
+
+    def layer(self, **overrides):
+        """The layer."""
+        return make(self.layer_class, {**self.arguments, **overrides})
+
+
+def register(row, layer_class=None, aliases=()):
     """Give a layer class a name that `get` understands, in specs and in searches.
 
     Args:
-        name: a word, such as `"my_norm"`. Case, `_`, `-` and a last "norm" do not matter where it
-            is looked up. The class's own name is understood too, unless it is taken.
+        row: a `NormRow`, which also says what a search may choose and what is benchmarked; or a
+            name alone, such as `"my_norm"`, with the two arguments that follow.
         layer_class: a `keras.layers.Layer` class with `get_config`.
-        aliases: other words for it.
+        aliases: other names for it.
 
     Example:
         >>> import keras
@@ -41,22 +103,60 @@ def register(name, layer_class, aliases=()):
         >>> type(kerasnorm.get("Halve")).__name__
         'Halve'
     """
+    if isinstance(row, NormRow):
+        if layer_class is not None or aliases:
+            raise TypeError("register: a NormRow and further arguments. Needed: the row alone.")
+        words, layer_class = (row.name, *row.aliases), row.layer_class
+    else:
+        words = (row, *aliases)
     if not (isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)):
         raise TypeError(f"register: layer_class={layer_class!r}. Needed: a Keras layer class.")
-    for word in (name, *aliases):
-        if not isinstance(word, str) or not _key(word):
-            raise ValueError(f'register: {word!r} is no name. Needed: a word, such as "my_norm".')
-        holder = _classes.get(_names.get(_key(word), ""))
+    for word in words:
+        if not isinstance(word, str) or not key_of(word):
+            raise ValueError(
+                f'register: {word!r} is not a valid name. Needed: a word, such as "my_norm".'
+            )
+        known = _rows.get(_names.get(key_of(word), ""))
+        holder: Any = None if known is None else known.layer_class
         if holder is not None and not _same_class(holder, layer_class):
             raise ValueError(
                 f"register: {word!r} already names {holder.__module__}.{holder.__name__}. Needed: "
-                f"another word for {layer_class.__module__}.{layer_class.__name__}."
+                f"a different name for {layer_class.__module__}.{layer_class.__name__}."
             )
-    _classes[name] = layer_class
-    for word in (name, *aliases):
-        _names[_key(word)] = name
+    if not isinstance(row, NormRow):
+        # Of a name alone a search knows nothing; it tries such a norm where it is asked to.
+        row = NormRow(layer_class, row, tuple(aliases), searched=False)
+    _add(row)
+
+
+def _add(row):
+    """Take a row in."""
+    _rows[row.name] = row
+    *own, of_class = row.keys
+    for key in own:
+        _names[key] = row.name
     # The class's own name too, unless it means another class already.
-    _names.setdefault(_key(layer_class.__name__), name)
+    _names.setdefault(of_class, row.name)
+
+
+def rows():
+    """All rows, in the order of `available`."""
+    return list(_rows.values())
+
+
+def row_of(spec):
+    """The row of the norm that a spec names, or of a layer's class.
+
+    >>> from kerasnorm.registry import row_of
+    >>> row_of("ilm").words
+    'ILM group norm'
+    """
+    return _rows[name_of(parse(spec).layer_class)]
+
+
+def is_known(word):
+    """Whether a word names a norm."""
+    return key_of(word) in _names
 
 
 def available():
@@ -66,7 +166,7 @@ def available():
     >>> kerasnorm.available()[:4]
     ['batch', 'group', 'instance', 'layer']
     """
-    return list(_classes)
+    return list(_rows)
 
 
 def get(spec, **overrides):
@@ -90,8 +190,7 @@ def get(spec, **overrides):
         return keras.layers.Identity(
             **{key: overrides[key] for key in ("name", "dtype") if key in overrides}
         )
-    layer_class, arguments = parse(spec)
-    return make(layer_class, {**arguments, **overrides})
+    return parse(spec).layer(**overrides)
 
 
 def make(layer_class, arguments):
@@ -128,23 +227,51 @@ def spec_of(layer):
 
 def has_name(layer_class):
     """Whether exactly this class, not a base of it, is registered."""
-    return any(_same_class(layer_class, registered) for registered in _classes.values())
+    return any(_same_class(layer_class, row.layer_class) for row in rows())
 
 
 def name_of(layer_class):
     """The name under which exactly this class is registered."""
-    for name, registered in _classes.items():
-        if _same_class(layer_class, registered):
-            return name
+    for row in rows():
+        if _same_class(layer_class, row.layer_class):
+            return row.name
     raise ValueError(
         f"spec_of: {layer_class.__name__} has no name. Needed: one of "
-        f"{', '.join(c.__name__ for c in _classes.values())}, or "
+        f"{', '.join(row.class_name for row in rows())}, or "
         f'`kerasnorm.register("a_name", {layer_class.__name__})` beforehand.'
     )
 
 
 def parse(spec):
-    """The class and the constructor arguments that a spec stands for (not for None)."""
+    """The `NormSpec` of a spec; None for None. What was read already comes back as it is.
+
+    >>> import kerasnorm
+    >>> from kerasnorm.registry import parse
+    >>> parse(kerasnorm.GroupNorm(epsilon=1e-3, name="norm")).given
+    {'epsilon': 0.001, 'groups': 32}
+    """
+    if spec is None or isinstance(spec, NormSpec):
+        return spec
+    if isinstance(spec, keras.layers.Layer):
+        layer_class = type(spec)
+        arguments = {key: v for key, v in unmarked(spec.get_config()).items() if key != "name"}
+    else:
+        layer_class, arguments = _read(spec)
+    inner = None
+    if getattr(layer_class, "copies_a_norm", False) and "norm" in arguments:
+        inner = parse(revived(arguments["norm"]))
+    return NormSpec(layer_class, arguments, inner, spec)
+
+
+def revived(norm):
+    """A norm spec, of what may also be Keras's own writing of a layer."""
+    if isinstance(norm, dict) and "class_name" in norm:
+        return keras.saving.deserialize_keras_object(norm)
+    return norm
+
+
+def _read(spec):
+    """The class and the arguments of a spec that is no layer."""
     if isinstance(spec, str):
         return _class_named(spec), {}
     if isinstance(spec, (list, tuple)) or (isinstance(spec, dict) and "stages" in spec):
@@ -164,34 +291,10 @@ def parse(spec):
         return layer_class, arguments
     if isinstance(spec, type) and issubclass(spec, keras.layers.Layer):
         return spec, {}
-    if isinstance(spec, keras.layers.Layer):
-        arguments = {key: v for key, v in unmarked(spec.get_config()).items() if key != "name"}
-        return type(spec), arguments
     raise TypeError(
         f"norm spec {spec!r}. Needed: a name ({', '.join(available())}), a dictionary with a "
         "name and arguments, a layer class, a layer, or None for no norm."
     )
-
-
-def given_arguments(spec):
-    """The class of a spec, and the arguments that it decides (not for None).
-
-    Those of a layer are the ones that differ from the defaults, and its group arguments.
-
-    >>> import kerasnorm
-    >>> from kerasnorm.registry import given_arguments
-    >>> given_arguments(kerasnorm.GroupNorm(epsilon=1e-3, name="norm"))
-    (<class 'kerasnorm.layers.group.GroupNorm'>, {'epsilon': 0.001, 'groups': 32})
-    """
-    layer_class, arguments = parse(spec)
-    if not isinstance(spec, keras.layers.Layer):
-        return layer_class, arguments
-    defaults = _default_config(layer_class, arguments)
-    return layer_class, {
-        key: value
-        for key, value in arguments.items()
-        if key in AUTO_ARGUMENTS or key not in defaults or defaults[key] != value
-    }
 
 
 def is_norm(layer):
@@ -205,7 +308,7 @@ def is_norm(layer):
     >>> is_norm(keras.layers.BatchNormalization()), is_norm(keras.layers.Normalization())
     (True, False)
     """
-    return isinstance(layer, tuple(_classes.values())) and not isinstance(
+    return isinstance(layer, tuple(row.layer_class for row in rows())) and not isinstance(
         layer, keras.layers.UnitNormalization
     )
 
@@ -215,56 +318,9 @@ def takes(layer_class, argument):
     return argument in inspect.signature(layer_class).parameters
 
 
-def auto_arguments(spec, channels=None):
-    """The group arguments that a spec leaves open, as "auto".
-
-    Args:
-        spec: a norm spec.
-        channels: where they are known, Keras's GroupNormalization, which has no "auto", gets the
-            number that it stands for.
-
-    >>> from kerasnorm.registry import auto_arguments
-    >>> auto_arguments({"name": "ilm_group", "groups": 8}), auto_arguments("keras_group", 48)
-    ({'key_group_size': 'auto'}, {'groups': 24})
-    """
-    if spec is None:
-        return {}
-    layer_class, arguments = parse(spec)
-    if layer_class is keras.layers.GroupNormalization:
-        return (
-            {} if channels is None or "groups" in arguments else {"groups": auto_groups(channels)}
-        )
-    inner = arguments.get("norm")
-    if layer_class.__module__ == "kerasnorm.consistent" and isinstance(inner, (str, dict)):
-        # A spec within the spec; "class_name" is what Keras writes of a layer, with all arguments.
-        opened = {} if "class_name" in inner else auto_arguments(inner, channels)
-        own_class, given = parse(inner) if opened else (None, {})
-        return {"norm": {"name": name_of(own_class), **given, **opened}} if opened else {}
-    return {
-        argument: "auto"
-        for argument in AUTO_ARGUMENTS
-        if layer_class.__module__.startswith("kerasnorm.")
-        and takes(layer_class, argument)
-        and argument not in arguments
-    }
-
-
 def auto_groups(channels, most=32):
     """What "auto" stands for: the largest number up to 32 that divides the channels."""
     return divisors(channels, min(most, channels))[-1]
-
-
-def unmarked(config):
-    """A configuration without the marks of objects that occur twice in a model's file.
-
-    While Keras saves or loads a model it marks, by its address, what it serializes for a second
-    time. A layer made only to be described is gone soon, and another object has its address then.
-    """
-    if isinstance(config, dict):
-        return {key: unmarked(v) for key, v in config.items() if key != "shared_object_id"}
-    if isinstance(config, (list, tuple)):
-        return type(config)(map(unmarked, config))
-    return config
 
 
 def _same_class(one, other):
@@ -272,21 +328,16 @@ def _same_class(one, other):
     return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
-def _key(word):
-    """A word without case, `_`, `-`, blanks and a last "norm"."""
-    return "".join(ch for ch in word.lower() if ch.isalnum()).removesuffix("norm")
-
-
 def _class_named(word):
-    name = _names.get(_key(word))
+    name = _names.get(key_of(word))
     if name is None:
-        near = difflib.get_close_matches(_key(word), _names, n=5, cutoff=0.4)
+        near = difflib.get_close_matches(key_of(word), _names, n=5, cutoff=0.4)
         near = list(dict.fromkeys(_names[key] for key in near))
         hint = f" Near it: {', '.join(near)}." if near else ""
         raise ValueError(
             f"norm spec {word!r} is unknown.{hint} Needed: one of {', '.join(available())}."
         )
-    return _classes[name]
+    return _rows[name].layer_class
 
 
 def _check_arguments(layer_class, arguments):
@@ -316,23 +367,5 @@ def _default_config(layer_class, config):
     return {key: value for key, value in defaults.items() if key not in required}
 
 
-for _name, _class, *_aliases in (
-    ("batch", BatchNorm, "bn"),
-    ("group", GroupNorm, "gn"),
-    ("instance", InstanceNorm, "in"),
-    ("layer", LayerNorm, "ln"),
-    ("ilm_group", ILMGroupNorm, "ilm", "ilm_gn"),
-    ("ilm_instance", ILMInstanceNorm, "ilm_in"),
-    ("ilm_layer", ILMLayerNorm, "ilm_ln"),
-    ("associate", AssociateNorm, "assoc"),
-    ("mode", ModeNorm, "mn"),
-    ("mode_group", ModeGroupNorm, "mgn"),
-    ("conv", ConvNorm, "dwck"),
-    ("learned_stats", LearnedStatsNorm),
-    ("keras_batch", keras.layers.BatchNormalization),
-    ("keras_group", keras.layers.GroupNormalization),
-    ("keras_layer", keras.layers.LayerNormalization),
-    ("keras_rms", keras.layers.RMSNormalization),
-    ("keras_unit", keras.layers.UnitNormalization),
-):
-    register(_name, _class, _aliases)
+for _row in ROWS:
+    _add(_row)

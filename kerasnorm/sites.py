@@ -1,15 +1,81 @@
-"""Norm sites: which norm each place of a network gets, where one spec or several are given."""
+"""Norm sites: the places of a network that have a norm, and which norm each of them gets."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
-from kerasnorm.consistent import ConsistentNorm
-from kerasnorm.registry import auto_arguments, get, given_arguments, parse, takes
+from kerasnorm.registry import NormSpec, get, parse, takes
 
 FORMS = (
     'a norm spec for all, a pair (first, rest), or {"stages": [a norm spec per stage]}; '
     'a norm spec is a name, a dictionary such as {"name": "group", "groups": 8}, a layer class, a '
     "layer, or None for no norm"
 )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Site:
+    """A place of a network that has a norm.
+
+    Attributes:
+        path: the names of layers down to the norm.
+        shapes: of the inputs of each of its calls, with the batch.
+        axis: of the channels.
+        stage: the number of its stage.
+        masked: whether any of the inputs has a mask.
+        old: the norm that is there, where the network exists.
+        norm: the norm that it is to get; None for none.
+        defaults: arguments by layer class, where `norm` does not give them.
+    """
+
+    path: str
+    shapes: tuple[tuple, ...]
+    axis: int
+    stage: int = 0
+    masked: bool = False
+    old: Any = None
+    norm: NormSpec | None = None
+    defaults: Mapping[type, dict] = dataclasses.field(default_factory=dict)
+
+    @property
+    def shape(self):
+        """The shape of the inputs of the first call."""
+        return self.shapes[0]
+
+    @property
+    def channels(self):
+        """How many channels are normalized."""
+        return self.shape[self.axis]
+
+    @property
+    def spec(self):
+        """The spec of the norm that it is to get, as it was given."""
+        return None if self.norm is None else self.norm.written
+
+    @property
+    def size(self):
+        """The spatial size: the shape without batch and channels."""
+        channels = self.axis % len(self.shape)
+        return tuple(s for axis, s in enumerate(self.shape) if axis not in (0, channels))
+
+    def layer(self):
+        """The norm that it is to get, not built yet."""
+        # -1 is what every norm takes by itself.
+        axis = None if self.axis == -1 else self.axis
+        return norm_layer(self.norm, self.channels, axis, self.defaults, name=self.path)
+
+    def built_layer(self):
+        """The same, built; an error where it is illegal."""
+        return self.built(self.layer())
+
+    def built(self, layer):
+        """A norm, built here and checked against each of the calls."""
+        layer.build(self.shape)
+        for shape in self.shapes:
+            layer.compute_output_spec(keras.KerasTensor(shape, dtype=layer.compute_dtype))
+        return layer
 
 
 class Specs:
@@ -42,24 +108,23 @@ class Specs:
     def __init__(self, spec, stages=None, of="the network"):
         self.per_stage = isinstance(spec, dict) and "stages" in spec
         if self.per_stage:
-            self.specs = _stages(spec, stages, of)
+            specs = _stages(spec, stages, of)
         elif isinstance(spec, (tuple, list)):
             if len(spec) != 2:
                 raise ValueError(f"norm specs {spec!r} for {of}. Needed: {FORMS}.")
-            self.specs = list(spec)
+            specs = list(spec)
         else:
-            self.specs = [spec]
-        for one in self.specs:
+            specs = [spec]
+        for one in specs:
             if isinstance(one, (tuple, list)) or (isinstance(one, dict) and "stages" in one):
                 raise ValueError(
                     f"norm specs {spec!r} for {of}: {one!r} is several specs inside of several. "
                     f"Needed: {FORMS}."
                 )
-            if one is not None:
-                parse(one)
+        self.norms = [parse(one) for one in specs]
 
     def at(self, site, stage=0):
-        """The spec of a site.
+        """The spec of a site, as it was given.
 
         Args:
             site: the number of the site; only whether it is 0 counts.
@@ -68,20 +133,14 @@ class Specs:
         Returns:
             A single norm spec, or None for no norm.
         """
+        norm = self.norm_at(site, stage)
+        return None if norm is None else norm.written
+
+    def norm_at(self, site, stage=0):
+        """The same, read: a `NormSpec`, or None for no norm."""
         if self.per_stage:
-            return self.specs[stage]
-        return self.specs[0 if site == 0 else -1]
-
-
-def specs_of_sites(spec, stages, of="the network"):
-    """The spec of each site, given the stage of each site.
-
-    >>> from kerasnorm.sites import specs_of_sites
-    >>> specs_of_sites({"stages": ["batch", "group"]}, stages=[0, 0, 1])
-    ['batch', 'batch', 'group']
-    """
-    specs = Specs(spec, len(set(stages)), of)
-    return [specs.at(site, stage) for site, stage in enumerate(stages)]
+            return self.norms[stage]
+        return self.norms[0 if site == 0 else -1]
 
 
 def norm_layer(spec, channels=None, axis=None, defaults=None, **overrides):
@@ -100,24 +159,17 @@ def norm_layer(spec, channels=None, axis=None, defaults=None, **overrides):
     >>> layer.groups, layer.axis
     ('auto', 1)
     """
-    if spec is None:
-        return get(spec, **overrides)
-    layer_class, given = given_arguments(spec)
-    if issubclass(layer_class, ConsistentNorm) and "norm" in given:
+    norm = parse(spec)
+    if norm is None:
+        return get(None, **overrides)
+    if norm.inner is not None:
         # What the site decides is for the norms in the banks.
-        inner = norm_layer(inner_spec(given["norm"]), channels, axis, defaults)
-        return get(spec, **{"norm": inner, **overrides})
-    place = {} if axis is None or not takes(layer_class, "axis") else {"axis": axis}
-    place |= (defaults or {}).get(layer_class, {})
-    place = {key: value for key, value in place.items() if key not in given}
-    return get(spec, **{**auto_arguments(spec, channels), **place, **overrides})
-
-
-def inner_spec(norm):
-    """The norm of a `ConsistentNorm` as a spec; Keras's own writing of a layer becomes one."""
-    if isinstance(norm, dict) and "class_name" in norm:
-        return keras.saving.deserialize_keras_object(norm)
-    return norm
+        inner = norm_layer(norm.inner, channels, axis, defaults)
+        return norm.layer(**{"norm": inner, **overrides})
+    place = {} if axis is None or not takes(norm.layer_class, "axis") else {"axis": axis}
+    place |= (defaults or {}).get(norm.layer_class, {})
+    place = {key: value for key, value in place.items() if key not in norm.given}
+    return norm.layer(**{**norm.open_arguments(channels), **place, **overrides})
 
 
 def at_each_site(make, sites, of, made, otherwise="several specs"):

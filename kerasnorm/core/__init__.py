@@ -1,4 +1,5 @@
 """What every layer shares: moments, pooling, the affine step and the layer base class.
 
-Nothing in here knows a paper.
+Formulas of a single paper are in `kerasnorm.layers`; those that several layers share, such as the
+auto-encoder of `groups.Association`, are here.
 """

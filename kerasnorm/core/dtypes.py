@@ -16,8 +16,12 @@ def statistics_dtype(*dtypes):
     return "float64" if wide else "float32"
 
 
+def output_limit(dtype):
+    """Where outputs saturate instead of becoming infinite; None where float32's range fits."""
+    return FLOAT16_LIMIT if backend.standardize_dtype(dtype) == "float16" else None
+
+
 def cast_to_output(y, dtype):
-    """Cast; float16, which ends at 65504, saturates there instead of becoming infinite."""
-    if backend.standardize_dtype(dtype) == "float16":
-        y = ops.clip(y, -FLOAT16_LIMIT, FLOAT16_LIMIT)
-    return ops.cast(y, dtype)
+    """Cast, with values beyond the limit of the dtype at the limit."""
+    limit = output_limit(dtype)
+    return ops.cast(y if limit is None else ops.clip(y, -limit, limit), dtype)

@@ -1,11 +1,19 @@
 """Standardization by groups of an example's channels."""
 
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
 import keras
+import numpy as np
 from keras import initializers, ops
 
 from kerasnorm.core import backends
-from kerasnorm.core.layer import Normalization, distinct, divisors, like
+from kerasnorm.core.arguments import ActivationLike, Divisor, InitializerLike
+from kerasnorm.core.layer import Normalization, divisors, in_dtype_of, with_own_seed
 from kerasnorm.core.pooling import pool_channels, repeat_channels
+from kerasnorm.core.standardization import assign, groups, numpy_of
 
 
 class GroupStandardization(Normalization):
@@ -27,27 +35,34 @@ class GroupStandardization(Normalization):
         scale = gamma * ops.rsqrt(variance + self.epsilon)
         return scale, (moments.mean - mean) * scale + beta
 
-    def divisor_of_channels(self, argument, value, channels, auto):
+    def standardization(self):
+        """A norm of so many groups."""
+        family = groups(self.groups_of(self.channels))
+        return dataclasses.replace(super().standardization(), family=family)
+
+    def _divisor_of_channels(self, argument, value, channels, auto):
         """A count or size that divides the channels; "auto" is the largest not above `auto`."""
         if value == "auto":
             return divisors(channels, min(auto, channels))[-1]
         if channels % value:
-            legal = ", ".join(map(str, divisors(channels)))
-            raise self.error(
+            legal = divisors(channels)
+            nearest = [d for d in legal if d < value][-1:] + [d for d in legal if d > value][:1]
+            raise self._error(
                 f"{argument}={value} does not divide the {channels} channels",
-                f'one of {legal}, or "auto"',
+                f"{' or '.join(map(str, nearest))} (the nearest), another of "
+                f'{", ".join(map(str, legal))}, or "auto"',
             )
         return value
 
-    def checked_size(self, argument, value, *others):
+    def _checked_size(self, argument, value, *others):
         """A positive integer, or one of a few other values."""
         if value in others:
             return value
         try:
-            return self.checked_integer(argument, value, least=1)
+            return self._checked_integer(argument, value, least=1)
         except ValueError as error:
             listed = ", ".join(map(repr, others))
-            raise self.error(
+            raise self._error(
                 f"{argument}={value!r}", f"an integer of at least 1, or one of {listed}"
             ) from error
 
@@ -56,24 +71,30 @@ class Grouped(GroupStandardization):
     """A `GroupStandardization` with the argument `groups`; mixed into those that predict, too.
 
     Args:
-        groups: how many; -1 is one per channel, "auto" the largest legal number up to 32.
-        *common: what the next class in line takes.
-        **kwargs: the same by name.
+        groups: of the standardization; it must divide the channels. -1 is one per channel,
+            "auto" the largest legal number up to 32.
     """
 
-    def __init__(self, groups=32, *common, **kwargs):
-        super().__init__(*common, **kwargs)
-        self.groups = self.checked_size("groups", groups, -1, "auto")
+    def __init__(self, groups: Divisor = 32, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.groups = self._checked_size("groups", groups, -1, "auto")
 
     def groups_of(self, channels):
         """The number of groups."""
         if self.groups == -1:
             return channels
-        return self.divisor_of_channels("groups", self.groups, channels, auto=32)
+        return self._divisor_of_channels("groups", self.groups, channels, auto=32)
 
-    def check_build(self, channels, input_shape):
+    @classmethod
+    def fit_choices(cls, channels):
+        """Every legal number of groups up to the default."""
+        further = super().fit_choices(channels)
+        counts = divisors(channels, min(32, channels))
+        return [{"groups": count, **more} for count in counts for more in further]
+
+    def _check_build(self, channels, input_shape):
         """Check the number of groups."""
-        super().check_build(channels, input_shape)
+        super()._check_build(channels, input_shape)
         self.groups_of(channels)
 
     def get_config(self):
@@ -86,45 +107,37 @@ class Association(GroupStandardization):
 
     `key_moments @ encoder`, relu, `@ decoder`, activation: the encoder is shared by means and
     variances, the decoders are not.
-
-    Args:
-        reduction: the encoder has `max(key groups // reduction, 2)` outputs.
-        mean_activation, variance_activation: what follows the decoder of means and of variances.
-        association_initializer: of the encoder and the decoders; None is
-            `VarianceScaling(1/3, "fan_in", "uniform")`.
-        *common: the arguments of `Normalization`.
-        **kwargs: the same by name.
     """
 
     def __init__(
         self,
-        reduction=16,
-        mean_activation=None,
-        variance_activation=None,
-        association_initializer=None,
-        *common,
-        **kwargs,
+        *,
+        reduction: int,
+        mean_activation: ActivationLike,
+        variance_activation: ActivationLike,
+        association_initializer: InitializerLike | None,
+        **kwargs: Any,
     ):
-        super().__init__(*common, **kwargs)
-        self.reduction = self.checked_integer("reduction", reduction, least=1)
-        self.mean_activation = self.checked_activation("mean_activation", mean_activation)
-        self.variance_activation = self.checked_activation(
+        super().__init__(**kwargs)
+        self.reduction = self._checked_integer("reduction", reduction, least=1)
+        self.mean_activation = self._checked_activation("mean_activation", mean_activation)
+        self.variance_activation = self._checked_activation(
             "variance_activation", variance_activation
         )
         if association_initializer is None:
             association_initializer = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
         self.association_initializer = initializers.get(association_initializer)
-        self.encoder = None
-        self.mean_decoder = None
-        self.variance_decoder = None
+        self.encoder: Any = None
+        self.mean_decoder: Any = None
+        self.variance_decoder: Any = None
 
     def key_groups_of(self, channels):
         """The number of key groups, Nk."""
         raise NotImplementedError(f"{type(self).__name__} has no `key_groups_of`")
 
-    def check_build(self, channels, input_shape):
+    def _check_build(self, channels, input_shape):
         """Check the key groups."""
-        super().check_build(channels, input_shape)
+        super()._check_build(channels, input_shape)
         self.key_groups_of(channels)
 
     def build_weights(self, channels, input_shape):
@@ -141,22 +154,88 @@ class Association(GroupStandardization):
             weight = self.add_weight(
                 name=name,
                 shape=shape,
-                initializer=distinct(self.association_initializer, index),
+                initializer=with_own_seed(self.association_initializer, index),
                 autocast=False,
             )
             setattr(self, name, weight)
 
-    def decode(self, moments):
+    def _decode(self, moments):
         """The decoders' outputs, `(N, Nk)`, for the means and for the variances."""
         keys = pool_channels(moments, self.key_groups_of(self.channels))
         encoder, *decoders = (
-            like(weight, keys.mean)
+            in_dtype_of(weight, keys.mean)
             for weight in (self.encoder, self.mean_decoder, self.variance_decoder)
         )
         return tuple(
             backends.dot(ops.relu(backends.dot(key, encoder)), decoder)
             for key, decoder in zip(keys[:2], decoders, strict=True)
         )
+
+    def rescaling(self, moments):
+        """What is predicted, with gamma and beta."""
+        return self._rescaled(*self._decode(moments), *super().rescaling(moments))
+
+    def _rescaled(self, decoded_mean, decoded_variance, gamma, beta):
+        """Gamma and beta, `(N, C)`, from the decoders' outputs, `(N, Nk)`, and from the weights."""
+        raise NotImplementedError(f"{type(self).__name__} has no `_rescaled`")
+
+    def _rescaled_at_zero(self, gamma, beta):
+        """The same where the decoders give zeros, as NumPy arrays with an entry per channel."""
+        keys = ops.zeros((1, self.key_groups_of(len(gamma))), "float32")
+        weights = (ops.convert_to_tensor(value[None].astype("float32")) for value in (gamma, beta))
+        return tuple(numpy_of(v)[0].astype("float64") for v in self._rescaled(keys, keys, *weights))
+
+    def _biases_for(self, gamma, beta):
+        """The weights gamma and beta with which `_rescaled_at_zero` gives these, if any do."""
+        start = self._rescaled_at_zero(np.zeros_like(gamma), np.zeros_like(beta))
+        return gamma - start[0], beta - start[1]
+
+    def standardization(self):
+        """A plain norm while both decoders are zero."""
+        plain = super().standardization()
+        if any(numpy_of(weight).any() for weight in (self.mean_decoder, self.variance_decoder)):
+            return dataclasses.replace(plain, family=None)
+        gamma, beta = self._rescaled_at_zero(plain.gamma, plain.beta)
+        return dataclasses.replace(plain, gamma=gamma, beta=beta)
+
+    def needed_weights(self, target):
+        """Those without which zero decoders give another gamma or beta."""
+        ones, zeros = np.ones_like(target.gamma), np.zeros_like(target.beta)
+        bare = self._rescaled_at_zero(ones, zeros)
+        wanted = (target.gamma, target.beta)
+        return [
+            name
+            for name, one, other in zip(("scale", "center"), bare, wanted, strict=True)
+            if not np.allclose(one, other, atol=1e-7)
+        ]
+
+    def start_as(self, target):
+        """Zero decoders; gamma and beta make up for what the activations give there."""
+        for decoder in (self.mean_decoder, self.variance_decoder):
+            assign(decoder, np.zeros(tuple(decoder.shape)))
+        biases = self._biases_for(target.gamma, target.beta)
+        for weight, bias in zip((self.gamma, self.beta), biases, strict=True):
+            if weight is not None:
+                assign(weight, bias)
+        return "no bias brings the activations to the old gamma and beta"
+
+    def start_fit(self, moments):
+        """Zero decoders, and an encoder whose first two numbers hold the mean of all keys.
+
+        With the second being the first with the other sign, what is linear in the mean can be
+        decoded exactly. The other numbers start as random projections.
+        """
+        keys = pool_channels(moments, self.key_groups_of(self.channels))
+        count, code = tuple(self.encoder.shape)
+        encoder = np.random.default_rng(0).normal(size=(count, code)) / np.sqrt(count)
+        encoder[:, :2] = np.array([1.0, -1.0]) / count
+        assign(self.encoder, encoder)
+        widths = {}
+        decoders = (self.mean_decoder, self.variance_decoder)
+        for decoder, key in zip(decoders, keys[:2], strict=True):
+            assign(decoder, np.zeros(tuple(decoder.shape)))
+            widths[id(decoder)] = 1.0 / max(float(np.abs(numpy_of(key)).mean()), 1e-12)
+        return widths
 
     def get_config(self):
         """The constructor's arguments."""

@@ -21,7 +21,7 @@ class Moments(NamedTuple):
     count: Any = None  # (N, 1), or None where every example has all of its positions
 
 
-def masked_moments(x, mask, channel_axis, dtype):
+def masked_moments(x, mask, channel_axis, dtype, weights=None):
     """Moments over the unmasked positions of `x`, which holds zeros at the masked ones.
 
     Args:
@@ -29,13 +29,19 @@ def masked_moments(x, mask, channel_axis, dtype):
         mask: booleans of the same rank, with one channel.
         channel_axis: 2 or 1.
         dtype: the statistics' dtype.
+        weights: of positions and channels, `(1, L, C)` or `(1, C, L)`; None weighs all the same.
+
+    Returns:
+        `Moments` whose `count` is the sum of the weights.
     """
     position_axis = 3 - channel_axis
     x = ops.cast(x, dtype)
-    count = ops.sum(ops.cast(mask, dtype), axis=position_axis, keepdims=True)
+    inside = ops.cast(mask, dtype) if weights is None else ops.where(mask, weights, 0)
+    count = ops.sum(inside, axis=position_axis, keepdims=True)
     divisor = ops.where(count > 0, count, 1)
 
     def average(values):
+        values = values if weights is None else values * weights
         return ops.sum(ops.where(mask, values, 0), axis=position_axis, keepdims=True) / divisor
 
     rough = ops.stop_gradient(average(x))
@@ -73,12 +79,15 @@ def repeat_channels(values, channels):
     return ops.reshape(expanded, (-1, channels))
 
 
-def softmax(logits, axis):
-    """Softmax that allows an empty axis."""
-    peak = ops.max(ops.stop_gradient(logits), axis=axis, keepdims=True, initial=-1e30)
-    weights = ops.exp(logits - peak)
-    total = ops.sum(weights, axis=axis, keepdims=True)
-    return weights / ops.where(total > 0, total, 1)
+def softmax(logits):
+    """Softmax over the examples `(N, K)`, of which there may be none."""
+    return ops.exp(ops.log_softmax(_with_row(logits, -1e38), axis=0))[1:]
+
+
+def _with_row(logits, value):
+    """A row that counts for nothing, before logits of which there may be none."""
+    row = ops.full((1, logits.shape[-1]), value, logits.dtype)
+    return ops.concatenate([row, logits], axis=0)
 
 
 def log_count(moments):
@@ -103,12 +112,8 @@ def pool_examples(moments, logits=None, synchronized=False):
         `Moments` of shape `(K, C)`.
     """
     mean, variance, _ = moments
-    if logits is None:
-        logits = ops.zeros_like(mean[:, :1])
-    counts = log_count(moments)
-    if counts is not None:
-        logits = ops.where(moments.count > 0, logits + counts, -1e30)
-    weights = ops.transpose(softmax(logits, axis=0))
+    logits = _with_counts(moments, logits)
+    weights = ops.transpose(softmax(logits))
     anchor = ops.stop_gradient(backends.dot(mean_of(weights, 0, keepdims=True), mean))
     deviation = mean - anchor
     correction = backends.dot(weights, deviation)
@@ -123,11 +128,22 @@ def pool_examples(moments, logits=None, synchronized=False):
     return pool_replicas(pooled, _log_total(logits)) if synchronized else pooled
 
 
+def total_weight(moments, logits=None):
+    """The weight of what `pool_examples` pools, `(K, 1)`: examples, or positions under a mask."""
+    return ops.exp(_log_total(_with_counts(moments, logits)))
+
+
+def _with_counts(moments, logits):
+    """The logarithm of each example's weight, `(N, K)`, with its count of positions in it."""
+    if logits is None:
+        logits = ops.zeros_like(moments.mean[:, :1])
+    counts = log_count(moments)
+    return logits if counts is None else ops.where(moments.count > 0, logits + counts, -1e30)
+
+
 def _log_total(logits):
     """Logarithm of the total weight of each mode, `(K, 1)`."""
-    peak = ops.max(ops.stop_gradient(logits), axis=0, initial=-1e30)
-    total = ops.sum(ops.exp(logits - peak), axis=0)
-    return ops.where(total > 0, ops.log(ops.where(total > 0, total, 1)) + peak, -1e30)[:, None]
+    return ops.transpose(ops.logsumexp(_with_row(logits, -1e30), axis=0, keepdims=True))
 
 
 def pool_replicas(moments, log_weight):

@@ -2,11 +2,13 @@
 
 import keras
 
+from kerasnorm.core.arguments import documented
 from kerasnorm.core.layer import PACKAGE
 from kerasnorm.core.moving import BatchStatistics
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class BatchNorm(BatchStatistics):
     """Batch normalization: each channel by its mean and variance over the batch.
 
@@ -15,15 +17,12 @@ class BatchNorm(BatchStatistics):
     is `ConvNorm` with even weights.
 
     Args:
-        momentum: the part of the moving statistics that a training step keeps.
-        synchronized: pool the statistics over all replicas of a data-parallel run.
-        moving_mean_initializer, moving_variance_initializer: `"zeros"` and `"ones"`.
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {MovingNormalization}
 
     Input and output shape: `(batch, ..., channels)`; a mask leaves positions out of the moments.
 
     Example:
+        >>> import keras
         >>> import numpy as np
         >>> import kerasnorm
         >>> layer = kerasnorm.BatchNorm()
@@ -38,4 +37,4 @@ class BatchNorm(BatchStatistics):
 
     def coefficients(self, moments, training):
         """Standardize by the batch."""
-        return self.standardize(moments, self.batch_moments(moments, training))
+        return self._standardize(moments, self._batch_moments(moments, training))

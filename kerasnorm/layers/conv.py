@@ -1,34 +1,48 @@
 """Convolutional Normalization: batch norm around a learned spatial mean."""
 
+from __future__ import annotations
+
+import dataclasses
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Unpack
 
 import keras
+import numpy as np
 from keras import initializers, ops
 
+from kerasnorm.core.arguments import (
+    ConstraintLike,
+    InitializerLike,
+    LayerArguments,
+    RegularizerLike,
+    documented,
+)
 from kerasnorm.core.layer import PACKAGE
 from kerasnorm.core.moving import BatchStatistics
 from kerasnorm.core.pooling import (
     Moments,
-    has_positions,
     log_count,
+    masked_moments,
     mean_of,
     pool_examples,
     pool_replicas,
+    total_weight,
 )
+from kerasnorm.core.standardization import assign, numpy_of
 
 
-class _WeightedMoments(NamedTuple):
-    """Moments of each example of a masked batch, with its weighted ones."""
+class _MaskedMoments(NamedTuple):
+    """Moments of each example of a masked batch, with those by the weights of its positions."""
 
     mean: Any
     variance: Any
     count: Any
-    weighted_mean: Any
-    weighted_variance: Any
+    weighted: Moments
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class ConvNorm(BatchStatistics):
     """Convolutional Normalization: batch norm whose mean weighs the positions of the image.
 
@@ -41,19 +55,15 @@ class ConvNorm(BatchStatistics):
     weighted one unstable; here it is not). At inference moving averages are used. With even
     weights it is `BatchNorm`.
 
-    This is the method of Esposito and Ganaba; another paper of the same name (arXiv 2103.00673)
-    normalizes convolution kernels and has nothing to do with it.
+    This is the method of Esposito and Ganaba; a different paper of the same name
+    (arXiv 2103.00673) normalizes convolution kernels and is unrelated.
 
     Args:
         kernel_sizes: the stack, finest kernel first: integers or pairs. Their products must divide
             the image; what they leave over is averaged evenly. None factors height and width: 32
-            is 4, 2, 2, 2 as in the paper's table, a prime stays whole.
+            becomes 4, 2, 2, 2 as in the paper's table, and a prime is not divided.
         weighted_variance: weigh the variance like the mean (equation 8).
-        momentum: the part of the moving statistics that a training step keeps.
-        synchronized: pool the statistics over all replicas of a data-parallel run.
-        moving_mean_initializer, moving_variance_initializer: `"zeros"` and `"ones"`.
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {MovingNormalization}
 
     Input and output shape: `(batch, height, width, channels)` with fixed height and width; with a
     mask the weights are renormalized over each example's unmasked positions.
@@ -71,53 +81,71 @@ class ConvNorm(BatchStatistics):
     """
 
     # In training a row is a position.
-    row_per_example = False
+    _row_per_example = False
 
     def __init__(
         self,
-        kernel_sizes=None,
-        weighted_variance=False,
-        momentum=0.9,
-        synchronized=False,
-        moving_mean_initializer="zeros",
-        moving_variance_initializer="ones",
-        *common,
-        **kwargs,
+        kernel_sizes: Sequence[int | Sequence[int]] | None = None,
+        weighted_variance: bool = False,
+        momentum: float = 0.9,
+        synchronized: bool = False,
+        moving_mean_initializer: InitializerLike = "zeros",
+        moving_variance_initializer: InitializerLike = "ones",
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        **kwargs: Unpack[LayerArguments],
     ):
         super().__init__(
-            momentum,
-            synchronized,
-            moving_mean_initializer,
-            moving_variance_initializer,
-            *common,
+            momentum=momentum,
+            synchronized=synchronized,
+            moving_mean_initializer=moving_mean_initializer,
+            moving_variance_initializer=moving_variance_initializer,
+            axis=axis,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            beta_initializer=beta_initializer,
+            gamma_initializer=gamma_initializer,
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
             **kwargs,
         )
         self.kernel_sizes = None if kernel_sizes is None else self._checked_sizes(kernel_sizes)
         self.weighted_variance = bool(weighted_variance)
-        self.spatial_logits = []
-        self.image = None
+        self.spatial_logits: list[Any] = []
+        self.image: Any = None
 
     def _checked_sizes(self, sizes):
         """Pairs of positive integers, as lists, which JSON keeps."""
         try:
             pairs = [[s, s] if hasattr(s, "__index__") else list(s) for s in sizes]
             if all(len(pair) == 2 for pair in pairs):
-                return [[self.checked_integer("", s, least=1) for s in pair] for pair in pairs]
+                return [[self._checked_integer("", s, least=1) for s in pair] for pair in pairs]
         except (TypeError, ValueError):
             pass
-        raise self.error(
+        raise self._error(
             f"kernel_sizes={sizes!r}", "positive integers or pairs of them, such as [4, (2, 2)]"
         )
 
-    def check_build(self, channels, input_shape):
+    def _check_build(self, channels, input_shape):
         """Check that the kernels divide the image."""
-        super().check_build(channels, input_shape)
+        super()._check_build(channels, input_shape)
         image = self._image_of(input_shape)
         sizes = self._sizes_for(image)
         for axis, (side, length) in enumerate(zip(("height", "width"), image, strict=True)):
             product = math.prod(pair[axis] for pair in sizes)
             if length % product:
-                raise self.error(
+                raise self._error(
                     f"kernel_sizes={sizes} reduce the {side} by {product}, which does not divide "
                     f"the {side} of {length}",
                     f"sizes whose product divides {length}, or None for {default_factors(length)}",
@@ -143,25 +171,25 @@ class ConvNorm(BatchStatistics):
     def _sides_of(self, shape):
         """Height and width."""
         if len(shape) != 4:
-            raise self.error(f"the inputs have shape {tuple(shape)}", "rank 4 (images)")
-        return tuple(size for index, size in enumerate(shape) if index not in (0, self.axis % 4))
+            raise self._error(f"the inputs have shape {tuple(shape)}", "rank 4 (images)")
+        return self._positions_of(shape)
 
     def _image_of(self, input_shape):
         """Height and width, which must be known."""
         image = self._sides_of(input_shape)
         if None in image:
-            raise self.error(
+            raise self._error(
                 f"the inputs have shape {tuple(input_shape)}",
-                "a fixed height and width, since every position has a weight of its own",
+                "a fixed height and width, because every position has its own weight",
             )
         return image
 
-    def check_inputs(self, inputs):
+    def _check_inputs(self, inputs):
         """Refuse another image size than the weights are for."""
         image = self._sides_of(inputs.shape)
-        super().check_inputs(inputs)
+        super()._check_inputs(inputs)
         if any(s not in (None, built) for s, built in zip(image, self.image, strict=True)):
-            raise self.error(
+            raise self._error(
                 f"the inputs have height and width {image}",
                 f"{self.image}, for which the layer was built",
             )
@@ -182,89 +210,72 @@ class ConvNorm(BatchStatistics):
         rest = [s // part for s, part in zip(self.image, weights.shape[:2], strict=True)]
         return ops.tile(weights / (rest[0] * rest[1]), (*rest, 1))
 
-    def view(self, shape, channels_first, training):
+    def _view(self, shape, channels_first, training):
         """In training, one example whose positions are the batch's and channels the image's."""
         if not training:
-            return super().view(shape, channels_first, training)
-        return (1, shape[0], shape[1] * shape[2] * shape[3]), 2
+            return super()._view(shape, channels_first, training)
+        return (1, shape[0], math.prod(shape[1:])), 2
 
-    def measure(self, x, channel_axis, mask, training):
+    def _measure(self, x, channel_axis, mask, training):
         """Moments of each position over the batch; of each example where there is a mask."""
-        handle, moments = super().measure(x, channel_axis, mask, training)
+        handle, moments = super()._measure(x, channel_axis, mask, training)
         if not training:
             return handle, moments
+        dtype = moments.mean.dtype
         if mask is None:
-            examples = ops.shape(x)[1]
-            if isinstance(examples, int) and examples > 0 and not self.synchronized:
-                return handle, moments
-            count = ops.reshape(ops.cast(examples, moments.mean.dtype), (1, 1))
+            count = ops.reshape(ops.cast(ops.shape(x)[1], dtype), (1, 1))
             return handle, moments._replace(count=count)
-        return handle, _WeightedMoments(*moments, *self._weighted(x, channel_axis, mask, moments))
-
-    def _weighted(self, x, channel_axis, mask, moments):
-        """Weighted mean and variance of each example's unmasked positions."""
-        position_axis = 3 - channel_axis
-        x = ops.cast(x, moments.mean.dtype)
-        weights = ops.reshape(self.spatial_weights(x.dtype), (1, -1, self.channels))
+        weights = ops.reshape(self.spatial_weights(dtype), (1, -1, self.channels))
         if channel_axis == 1:
             weights = ops.transpose(weights, (0, 2, 1))
-        weights = ops.where(mask, weights, 0)
-        total = ops.sum(weights, axis=position_axis, keepdims=True)
-        weights = weights / ops.where(total > 0, total, 1)
-
-        def average(values):
-            return ops.sum(ops.where(mask, weights * values, 0), axis=position_axis, keepdims=True)
-
-        anchor = ops.stop_gradient(ops.expand_dims(moments.mean, position_axis))
-        mean = anchor + average(x - anchor)
-        variance = average(ops.square(x - mean))
-        return ops.squeeze(mean, position_axis), ops.squeeze(variance, position_axis)
+        mean, variance, _ = masked_moments(x, mask, channel_axis, dtype, weights)
+        # The mean of a batch is that of its examples, however much of each is masked.
+        weighted = Moments(mean, variance, ops.cast(moments.count > 0, dtype))
+        plain = moments.mean, moments.variance, moments.count
+        return handle, _MaskedMoments(*plain, weighted)
 
     def coefficients(self, moments, training):
         """Equation 9 around the mean of equation 7."""
         if not training:
-            return self.standardize(moments, self.moving_moments(moments.mean.dtype))
-        masked = isinstance(moments, _WeightedMoments)
-        batch = self._pool_masked(moments) if masked else self._pool_positions(moments)
-        self.update_moving(batch, has_positions(moments, self.synchronized))
-        if masked:
-            return self.standardize(moments, batch)
-        scale, shift = (
-            self._spread(value) for value in self.standardize(Moments(batch.mean, None), batch)
-        )
-        return scale, (moments.mean - self._spread(batch.mean)) * scale + shift
+            return self._standardize(moments, self._moving_moments(moments.mean.dtype))
+        batch = self._pool(moments, weighted=True)
+        if not self.weighted_variance:
+            batch = Moments(batch.mean, self._pool(moments, weighted=False).variance)
+        self._update_moving(batch, moments)
+        if isinstance(moments, _MaskedMoments):
+            return self._standardize(moments, batch)
+        positions = Moments(self._positions(moments.mean), None)
+        return tuple(map(self._spread, self._standardize(positions, batch)))
 
-    def _pool_masked(self, moments):
-        """Weighted means of the examples that have any position, averaged."""
-        absent = ops.where(moments.count > 0, 0.0, -1e30)
-        weighted = pool_examples(
-            Moments(moments.weighted_mean, moments.weighted_variance),
-            ops.cast(absent, moments.mean.dtype),
-            self.synchronized,
-        )
-        if self.weighted_variance:
-            return weighted
-        plain = pool_examples(Moments(*moments[:3]), synchronized=self.synchronized)
-        return Moments(weighted.mean, plain.variance)
-
-    def _pool_positions(self, moments):
-        """Equations 4, 5, 7 and 8 from the moments of each position over the batch."""
+    def _pool(self, moments, weighted):
+        """Moments of the batch, `(1, C)`: equations 7 and 8, or 4 and 5 where not weighted."""
+        if isinstance(moments, _MaskedMoments):
+            examples = moments.weighted if weighted else Moments(*moments[:3])
+            return pool_examples(examples, synchronized=self.synchronized)
         mean, variance = (self._positions(value) for value in moments[:2])
-        weights = ops.reshape(self.spatial_weights(mean.dtype), mean.shape)
+        weights = ops.reshape(self.spatial_weights(mean.dtype), mean.shape) if weighted else None
+
+        def average(values):
+            if weights is None:
+                return mean_of(values, 0, keepdims=True)
+            return ops.sum(weights * values, axis=0, keepdims=True)
+
         anchor = ops.stop_gradient(mean[:1])
         distance = mean - anchor
+        center = average(distance)
+        pooled = Moments(anchor + center, average(variance + ops.square(distance - center)))
+        return pool_replicas(pooled, log_count(moments)) if self.synchronized else pooled
 
-        def moments_with(average):
-            center = average(distance)
-            spread = average(variance + ops.square(distance - center))
-            pooled = Moments(anchor + center, spread)
-            return pool_replicas(pooled, log_count(moments)) if self.synchronized else pooled
-
-        weighted = moments_with(lambda v: ops.sum(weights * v, axis=0, keepdims=True))
+    def _noted(self, batch, moments, logits):
+        """The variance is around the plain mean, which weighs each position the same."""
+        positions = total_weight(Moments(*moments[:3]))
+        masked = isinstance(moments, _MaskedMoments)
+        examples = total_weight(moments.weighted) if masked else positions
+        mean = Moments(batch.mean, batch.variance, examples)
         if self.weighted_variance:
-            return weighted
-        plain = moments_with(lambda v: mean_of(v, 0, keepdims=True))
-        return Moments(weighted.mean, plain.variance)
+            return mean, mean
+        plain = self._pool(moments, weighted=False)
+        return mean, Moments(plain.mean, batch.variance, positions)
 
     def _positions(self, values):
         """Values of the image's channels, `(1, H*W*C)`, as `(positions, C)`."""
@@ -273,13 +284,22 @@ class ConvNorm(BatchStatistics):
         return ops.reshape(values, (-1, self.channels))
 
     def _spread(self, values):
-        """A value per channel, `(1, C)`, at every position, `(1, H*W*C)`."""
-        positions = math.prod(self.image)
-        if self.axis % 4 == 1:
-            spread = ops.broadcast_to(ops.transpose(values), (self.channels, positions))
-        else:
-            spread = ops.broadcast_to(values, (positions, self.channels))
-        return ops.reshape(spread, (1, -1))
+        """The inverse of `_positions`, of values that may be the same everywhere, `(1, C)`."""
+        values = ops.broadcast_to(values, (math.prod(self.image), self.channels))
+        values = ops.transpose(values) if self.axis % 4 == 1 else values
+        return ops.reshape(values, (1, -1))
+
+    def standardization(self):
+        """A batch norm at inference; in training too while all weights are even."""
+        even = not any(numpy_of(logits).any() for logits in self.spatial_logits)
+        in_training = None if even else ("weighted batch",)
+        return dataclasses.replace(super().standardization(), in_training=in_training)
+
+    def start_as(self, target):
+        """Even weights."""
+        for logits in self.spatial_logits:
+            assign(logits, np.zeros(tuple(logits.shape)))
+        return ""
 
     def get_config(self):
         """The constructor's arguments."""

@@ -1,12 +1,25 @@
 """Group, instance and layer normalization."""
 
+from __future__ import annotations
+
+from typing import Unpack
+
 import keras
 
+from kerasnorm.core.arguments import (
+    ConstraintLike,
+    Divisor,
+    InitializerLike,
+    LayerArguments,
+    RegularizerLike,
+    documented,
+)
 from kerasnorm.core.groups import Grouped, GroupStandardization
 from kerasnorm.core.layer import PACKAGE
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class GroupNorm(Grouped):
     """Group normalization: each example by the moments of groups of its channels.
 
@@ -14,10 +27,8 @@ class GroupNorm(Grouped):
     group over positions and channels. One group is `LayerNorm`, one per channel `InstanceNorm`.
 
     Args:
-        groups: how many; it must divide the channels. -1 is one per channel, "auto" the largest
-            legal number up to 32.
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {Grouped}
+        {Normalization}
 
     Input and output shape: `(batch, ..., channels)`; a mask leaves positions out of the moments.
 
@@ -32,20 +43,51 @@ class GroupNorm(Grouped):
         Wu and He, 2018: https://arxiv.org/abs/1803.08494
     """
 
+    def __init__(
+        self,
+        groups: Divisor = 32,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(
+            groups=groups,
+            axis=axis,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            beta_initializer=beta_initializer,
+            gamma_initializer=gamma_initializer,
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
+            **kwargs,
+        )
+
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class InstanceNorm(GroupStandardization):
     """Instance normalization: each channel of each example by its own moments.
 
     `y = gamma*(x - mean)/sqrt(variance + epsilon) + beta`: `GroupNorm` with a group per channel.
 
     Args:
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {Normalization}
 
     Input and output shape: `(batch, ..., channels)`; a mask leaves positions out of the moments.
 
     Example:
+        >>> import keras
         >>> import numpy as np
         >>> import kerasnorm
         >>> y = kerasnorm.InstanceNorm()(np.full((2, 8, 8, 3), 1e4, "float32"))
@@ -62,6 +104,7 @@ class InstanceNorm(GroupStandardization):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class LayerNorm(GroupStandardization):
     """Layer normalization: each example by the moments of all of its channels and positions.
 
@@ -70,8 +113,7 @@ class LayerNorm(GroupStandardization):
     (each position by itself), except at rank 2.
 
     Args:
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {Normalization}
 
     Input and output shape: `(batch, ..., channels)`; a mask leaves positions out of the moments.
 

@@ -1,60 +1,98 @@
 """Instance-Level Meta Normalization over group, instance and layer normalization."""
 
+from __future__ import annotations
+
+from typing import Unpack
+
 import keras
 
+from kerasnorm.core.arguments import (
+    ActivationLike,
+    ConstraintLike,
+    Divisor,
+    InitializerLike,
+    LayerArguments,
+    RegularizerLike,
+    documented,
+)
 from kerasnorm.core.groups import Association, Grouped, activate
 from kerasnorm.core.layer import PACKAGE
 from kerasnorm.core.pooling import repeat_channels
 
 
+@documented
 class InstanceLevelMeta(Association):
     """Gamma and beta that an example's own moments add to.
 
     Args:
         key_group_size: channels in a key group; it must divide the channels. "auto" is the
-            largest legal size up to 16, 1 gives every channel a key of its own.
+            largest legal size up to 16, 1 gives every channel its own key.
         reduction: the code has `max(key groups // reduction, 2)` numbers.
-        mean_activation: of the prediction for beta.
+        mean_activation: of the prediction for beta; anything that `keras.activations.get` takes.
         variance_activation: of the prediction for gamma.
-        association_initializer: of encoder and decoders.
-        *common: the arguments of `Normalization`.
-        **kwargs: the same by name.
+        association_initializer: of encoder and decoders; None is the one of the authors' code,
+            `VarianceScaling(1/3, "fan_in", "uniform")`.
+        {Normalization}
     """
+
+    # Over whichever norm: arguments and weights mean the same, and surgery carries them all.
+    _method = "instance-level meta"
 
     def __init__(
         self,
-        key_group_size=16,
-        reduction=16,
-        mean_activation="tanh",
-        variance_activation="sigmoid",
-        association_initializer=None,
-        *common,
-        **kwargs,
+        key_group_size: Divisor = 16,
+        reduction: int = 16,
+        mean_activation: ActivationLike = "tanh",
+        variance_activation: ActivationLike = "sigmoid",
+        association_initializer: InitializerLike | None = None,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        **kwargs: Unpack[LayerArguments],
     ):
         super().__init__(
-            reduction,
-            mean_activation,
-            variance_activation,
-            association_initializer,
-            *common,
+            reduction=reduction,
+            mean_activation=mean_activation,
+            variance_activation=variance_activation,
+            association_initializer=association_initializer,
+            axis=axis,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            beta_initializer=beta_initializer,
+            gamma_initializer=gamma_initializer,
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
             **kwargs,
         )
-        self.key_group_size = self.checked_size("key_group_size", key_group_size, "auto")
+        self.key_group_size = self._checked_size("key_group_size", key_group_size, "auto")
+
+    @classmethod
+    def fit_choices(cls, channels):
+        """A key per channel and no activations: what a conversion wants is nearly linear."""
+        return [{"key_group_size": 1, "mean_activation": None, "variance_activation": None}]
 
     def key_groups_of(self, channels):
         """Nk = C / key_group_size."""
-        return channels // self.divisor_of_channels(
+        return channels // self._divisor_of_channels(
             "key_group_size", self.key_group_size, channels, auto=16
         )
 
-    def rescaling(self, moments):
+    def _rescaled(self, decoded_mean, decoded_variance, gamma, beta):
         """Equation 6: omega = D_gamma + B_omega and beta = D_mu + B_beta, D repeated over keys."""
-        gamma, beta = super().rescaling(moments)
-        decoded_mean, decoded_variance = self.decode(moments)
+        channels = gamma.shape[-1]
         return (
-            repeat_channels(activate(self.variance_activation, decoded_variance), self.channels)
-            + gamma,
-            repeat_channels(activate(self.mean_activation, decoded_mean), self.channels) + beta,
+            repeat_channels(activate(self.variance_activation, decoded_variance), channels) + gamma,
+            repeat_channels(activate(self.mean_activation, decoded_mean), channels) + beta,
         )
 
     def get_config(self):
@@ -63,6 +101,7 @@ class InstanceLevelMeta(Association):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class ILMGroupNorm(Grouped, InstanceLevelMeta):
     """Instance-Level Meta Normalization over group normalization.
 
@@ -77,17 +116,8 @@ class ILMGroupNorm(Grouped, InstanceLevelMeta):
     is `GroupNorm`.
 
     Args:
-        groups: of the standardization; it must divide the channels. -1 is one per channel,
-            "auto" the largest legal number up to 32.
-        key_group_size: channels in a key group; it must divide the channels. "auto" is the
-            largest legal size up to 16, 1 gives every channel a key of its own.
-        reduction: the code has `max(key groups // reduction, 2)` numbers.
-        mean_activation: of the prediction for beta; anything that `keras.activations.get` takes.
-        variance_activation: of the prediction for gamma.
-        association_initializer: of encoder and decoders; None is the one of the authors' code,
-            `VarianceScaling(1/3, "fan_in", "uniform")`.
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {Grouped}
+        {InstanceLevelMeta}
 
     Input and output shape: `(batch, ..., channels)`; a mask leaves positions out of the moments.
 
@@ -104,23 +134,56 @@ class ILMGroupNorm(Grouped, InstanceLevelMeta):
         https://arxiv.org/abs/1904.03516
     """
 
+    def __init__(
+        self,
+        groups: Divisor = 32,
+        key_group_size: Divisor = 16,
+        reduction: int = 16,
+        mean_activation: ActivationLike = "tanh",
+        variance_activation: ActivationLike = "sigmoid",
+        association_initializer: InitializerLike | None = None,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(
+            groups=groups,
+            key_group_size=key_group_size,
+            reduction=reduction,
+            mean_activation=mean_activation,
+            variance_activation=variance_activation,
+            association_initializer=association_initializer,
+            axis=axis,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            beta_initializer=beta_initializer,
+            gamma_initializer=gamma_initializer,
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
+            **kwargs,
+        )
+
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class ILMInstanceNorm(InstanceLevelMeta):
     """Instance-Level Meta Normalization over instance normalization.
 
     As `ILMGroupNorm`, with a standardization group for each channel.
 
     Args:
-        key_group_size: channels in a key group; it must divide the channels. "auto" is the
-            largest legal size up to 16, 1 gives every channel a key of its own.
-        reduction: the code has `max(key groups // reduction, 2)` numbers.
-        mean_activation: of the prediction for beta; anything that `keras.activations.get` takes.
-        variance_activation: of the prediction for gamma.
-        association_initializer: of encoder and decoders; None is the one of the authors' code,
-            `VarianceScaling(1/3, "fan_in", "uniform")`.
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {InstanceLevelMeta}
 
     Input and output shape: `(batch, ..., channels)`; a mask leaves positions out of the moments.
 
@@ -140,21 +203,14 @@ class ILMInstanceNorm(InstanceLevelMeta):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class ILMLayerNorm(InstanceLevelMeta):
     """Instance-Level Meta Normalization over layer normalization.
 
     As `ILMGroupNorm`, with one standardization group.
 
     Args:
-        key_group_size: channels in a key group; it must divide the channels. "auto" is the
-            largest legal size up to 16, 1 gives every channel a key of its own.
-        reduction: the code has `max(key groups // reduction, 2)` numbers.
-        mean_activation: of the prediction for beta; anything that `keras.activations.get` takes.
-        variance_activation: of the prediction for gamma.
-        association_initializer: of encoder and decoders; None is the one of the authors' code,
-            `VarianceScaling(1/3, "fan_in", "uniform")`.
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {InstanceLevelMeta}
 
     Input and output shape: `(batch, ..., channels)`; a mask leaves positions out of the moments.
 

@@ -1,17 +1,34 @@
 """Mode Normalization and Mode Group Normalization."""
 
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Unpack
+
 import keras
 from keras import initializers, ops
 
 from kerasnorm.core import backends
-from kerasnorm.core.layer import PACKAGE, Normalization, distinct, like
+from kerasnorm.core.arguments import (
+    ConstraintLike,
+    InitializerLike,
+    LayerArguments,
+    RegularizerLike,
+    documented,
+)
+from kerasnorm.core.layer import PACKAGE, Normalization, in_dtype_of, with_own_seed
 from kerasnorm.core.moving import MovingNormalization
 from kerasnorm.core.pooling import mean_of
+from kerasnorm.core.standardization import assign, groups, numpy_of
+
+# With weights of this width the modes of a gate are nearly alike.
+EVEN_GATE = 0.01
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class ModeNorm(MovingNormalization):
-    """Mode Normalization (MN): a gate assigns each example to modes with moments of their own.
+    """Mode Normalization (MN): a gate assigns each example to modes with their own moments.
 
     With the gate g_nk = softmax_k(mean_n @ gate_kernel + gate_bias) of each example, and the
     moments of the batch as each mode sees it,
@@ -26,13 +43,9 @@ class ModeNorm(MovingNormalization):
 
     Args:
         modes: K.
-        momentum: the part of the moving statistics that a training step keeps.
-        synchronized: pool the statistics over all replicas of a data-parallel run.
         gate_initializer: of `gate_kernel`; None is a normal distribution of width 0.01, near
             which all modes are alike. The bias starts at 0.
-        moving_mean_initializer, moving_variance_initializer: `"zeros"` and `"ones"`.
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {MovingNormalization}
 
     Input and output shape: `(batch, ..., channels)`; a mask leaves positions out of the moments,
     and examples weigh by what it leaves of them.
@@ -53,31 +66,54 @@ class ModeNorm(MovingNormalization):
 
     def __init__(
         self,
-        modes=2,
-        momentum=0.9,
-        synchronized=False,
-        gate_initializer=None,
-        moving_mean_initializer="zeros",
-        moving_variance_initializer="ones",
-        *common,
-        **kwargs,
+        modes: int = 2,
+        momentum: float = 0.9,
+        synchronized: bool = False,
+        gate_initializer: InitializerLike | None = None,
+        moving_mean_initializer: InitializerLike = "zeros",
+        moving_variance_initializer: InitializerLike = "ones",
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        **kwargs: Unpack[LayerArguments],
     ):
         super().__init__(
-            momentum,
-            synchronized,
-            moving_mean_initializer,
-            moving_variance_initializer,
-            *common,
+            momentum=momentum,
+            synchronized=synchronized,
+            moving_mean_initializer=moving_mean_initializer,
+            moving_variance_initializer=moving_variance_initializer,
+            axis=axis,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            beta_initializer=beta_initializer,
+            gamma_initializer=gamma_initializer,
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
             **kwargs,
         )
-        self.modes = self.checked_integer("modes", modes, least=1)
+        self.modes = self._checked_integer("modes", modes, least=1)
         self.gate_initializer = initializers.get(
-            initializers.RandomNormal(stddev=0.01) if gate_initializer is None else gate_initializer
+            initializers.RandomNormal(stddev=EVEN_GATE)
+            if gate_initializer is None
+            else gate_initializer
         )
-        self.gate_kernel = None
-        self.gate_bias = None
+        self.gate_kernel: Any = None
+        self.gate_bias: Any = None
 
-    def moving_shape(self, channels):
+    # Examples are in several modes; with one, the moving variance moves by a rule of its own.
+    _in_training = ("modes",)
+
+    def _moving_shape(self, channels):
         """A row per mode."""
         return (self.modes, channels)
 
@@ -86,7 +122,7 @@ class ModeNorm(MovingNormalization):
         self.gate_kernel = self.add_weight(
             name="gate_kernel",
             shape=(channels, self.modes),
-            initializer=distinct(self.gate_initializer, 0),
+            initializer=with_own_seed(self.gate_initializer, 0),
             autocast=False,
         )
         self.gate_bias = self.add_weight(
@@ -94,15 +130,15 @@ class ModeNorm(MovingNormalization):
         )
         super().build_weights(channels, input_shape)
 
-    def uses_variance(self, training):
+    def _uses_variance(self, training):
         """At inference the gate needs the means alone."""
         return training
 
     def coefficients(self, moments, training):
         """Equation 2, expanded around each channel's mean."""
-        kernel, bias = (like(w, moments.mean) for w in (self.gate_kernel, self.gate_bias))
+        kernel, bias = (in_dtype_of(w, moments.mean) for w in (self.gate_kernel, self.gate_bias))
         log_gate = ops.log_softmax(backends.dot(moments.mean, kernel) + bias, axis=-1)
-        modes = self.batch_moments(moments, training, log_gate)
+        modes = self._batch_moments(moments, training, log_gate)
         gate = ops.exp(log_gate)
         inverse = ops.rsqrt(modes.variance + self.epsilon)
         # Means enter as distances from their middle: large ones would cancel badly.
@@ -112,10 +148,10 @@ class ModeNorm(MovingNormalization):
         offset = backends.dot(gate, (modes.mean - middle) * inverse)
         return gamma * slope, gamma * ((moments.mean - middle) * slope - offset) + beta
 
-    def moved_variance(self, old, new, momentum):
+    def _moved_variance(self, old, new, momentum):
         """The variance of the moving averages of <x> and <x^2>, without their difference."""
         apart = momentum * (1 - momentum) * ops.square(new.mean - old.mean)
-        return super().moved_variance(old, new, momentum) + apart
+        return super()._moved_variance(old, new, momentum) + apart
 
     def get_config(self):
         """The constructor's arguments."""
@@ -127,6 +163,7 @@ class ModeNorm(MovingNormalization):
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
+@documented
 class ModeGroupNorm(Normalization):
     """Mode Group Normalization (MGN): a gate assigns the channels of an example to modes.
 
@@ -143,8 +180,7 @@ class ModeGroupNorm(Normalization):
         modes: K.
         gate_initializer: of `gate_kernel`; None is a normal distribution of width 1: with zeros
             all modes would be and stay the same. The bias starts at 0.
-        *common: `axis`, `epsilon`, ..., as in `kerasnorm.core.layer.Normalization`.
-        **kwargs: the same by name, and `name`, `dtype`, `trainable`.
+        {Normalization}
 
     Input and output shape: `(batch, ..., channels)`; a mask leaves positions out of the moments.
 
@@ -160,21 +196,48 @@ class ModeGroupNorm(Normalization):
         https://arxiv.org/abs/1810.05466
     """
 
-    def __init__(self, modes=2, gate_initializer=None, *common, **kwargs):
-        super().__init__(*common, **kwargs)
-        self.modes = self.checked_integer("modes", modes, least=1)
+    def __init__(
+        self,
+        modes: int = 2,
+        gate_initializer: InitializerLike | None = None,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        beta_constraint: ConstraintLike = None,
+        gamma_constraint: ConstraintLike = None,
+        **kwargs: Unpack[LayerArguments],
+    ):
+        super().__init__(
+            axis=axis,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            beta_initializer=beta_initializer,
+            gamma_initializer=gamma_initializer,
+            beta_regularizer=beta_regularizer,
+            gamma_regularizer=gamma_regularizer,
+            beta_constraint=beta_constraint,
+            gamma_constraint=gamma_constraint,
+            **kwargs,
+        )
+        self.modes = self._checked_integer("modes", modes, least=1)
         self.gate_initializer = initializers.get(
             initializers.RandomNormal(stddev=1.0) if gate_initializer is None else gate_initializer
         )
-        self.gate_kernel = None
-        self.gate_bias = None
+        self.gate_kernel: Any = None
+        self.gate_bias: Any = None
 
     def build_weights(self, channels, input_shape):
         """Add the gate."""
         self.gate_kernel = self.add_weight(
             name="gate_kernel",
             shape=(self.modes,),
-            initializer=distinct(self.gate_initializer, 0),
+            initializer=with_own_seed(self.gate_initializer, 0),
             autocast=False,
         )
         self.gate_bias = self.add_weight(
@@ -185,7 +248,7 @@ class ModeGroupNorm(Normalization):
         """Equation 5, with moments pooled over channels; arrays are `(N, K, C)`."""
         mean, variance = (value[:, None, :] for value in moments[:2])
         kernel, bias = (
-            like(w, moments.mean)[None, :, None] for w in (self.gate_kernel, self.gate_bias)
+            in_dtype_of(w, moments.mean)[None, :, None] for w in (self.gate_kernel, self.gate_bias)
         )
         log_gate = ops.log_softmax(mean * kernel + bias, axis=1)
         # Keras warns of a softmax over one entry, which one channel is.
@@ -198,6 +261,19 @@ class ModeGroupNorm(Normalization):
         offset = mean_of(distance * inverse, 1)
         gamma, beta = self.rescaling(moments)
         return gamma * slope, gamma * ((moments.mean - anchor[:, 0]) * slope - offset) + beta
+
+    def standardization(self):
+        """Layer norm with one mode; nearly that while the gates are nearly even."""
+        width = abs(numpy_of(self.gate_kernel)).max()
+        even = self.modes == 1 or width < 10 * EVEN_GATE
+        return dataclasses.replace(
+            super().standardization(), family=groups(1) if even else None, near=self.modes > 1
+        )
+
+    def start_as(self, target):
+        """Nearly even gates; even ones would be and stay the same."""
+        assign(self.gate_kernel, EVEN_GATE * numpy_of(self.gate_kernel))
+        return f"gates are even but for weights of width {EVEN_GATE}"
 
     def get_config(self):
         """The constructor's arguments."""

@@ -63,6 +63,7 @@ def VGG13(
     data_format=None,
     classifier_activation="softmax",
     name="VGG13",
+    width=64,
 ):
     """VGG-13: ten convolutions of 3x3, each with norm and relu, in five stages.
 
@@ -80,6 +81,7 @@ def VGG13(
         data_format: of the inputs; None is `keras.config.image_data_format()`.
         classifier_activation: of the last layer; None gives logits.
         name: of the model.
+        width: channels of the first stage; the others have 2, 4, 8 and 8 times as many.
 
     Example:
         >>> from kerasnorm import models
@@ -91,7 +93,7 @@ def VGG13(
     """
     net = Network(name, norm, 5, data_format)
     x = net.input(input_shape, known=True)
-    for stage, filters in enumerate((64, 128, 256, 512, 512)):
+    for stage, filters in enumerate(width * times for times in (1, 2, 4, 8, 8)):
         for index in (1, 2):
             prefix = f"stage{stage + 1}"
             x = net.conv_norm(x, filters, 3, stage, f"{prefix}_{{}}{index}")

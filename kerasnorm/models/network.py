@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kerasnorm.sites import Specs, at_each_site, norm_layer
+from kerasnorm.sites import Site, Specs, at_each_site
 
 _planning = contextvars.ContextVar("kerasnorm.models.planning", default=False)
 
@@ -39,45 +39,6 @@ def plan(architecture, *args, **kwargs):
         return architecture(*args, **kwargs)
     finally:
         _planning.reset(token)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Site:
-    """A place for a norm.
-
-    Attributes:
-        path: the name of the norm's layer.
-        stage: the number of its stage.
-        shape: of what is normalized, with the batch.
-        axis: of the channels.
-        spec: the norm spec, None for no norm.
-        defaults: arguments by layer class, where the spec does not give them.
-    """
-
-    path: str
-    stage: int
-    shape: tuple
-    axis: int
-    spec: Any
-    defaults: dict
-
-    @property
-    def channels(self):
-        """How many channels are normalized."""
-        return self.shape[self.axis]
-
-    def layer(self):
-        """The norm, not built yet."""
-        # -1 is what every norm takes by itself.
-        axis = None if self.axis == -1 else self.axis
-        return norm_layer(self.spec, self.channels, axis, self.defaults, name=self.path)
-
-    def built_layer(self):
-        """The norm, built; an error where it is illegal."""
-        layer = self.layer()
-        layer.build(self.shape)
-        layer.compute_output_spec(keras.KerasTensor(self.shape, dtype=layer.compute_dtype))
-        return layer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,20 +103,20 @@ class Network:
         shape = shapes[0] if isinstance(layer, Site) else layer.compute_output_shape(*shapes)
         return self._noted(layer, inputs, tuple(shape))
 
-    def spec_of_next(self, stage):
-        """The spec of the norm that comes next."""
-        return self.specs.at(len(self.sites), stage)
+    def next_norm(self, stage):
+        """The norm that comes next, as a `NormSpec`; None for none."""
+        return self.specs.norm_at(len(self.sites), stage)
 
     def norm(self, x, stage, name, axis=None, defaults=None):
         """A norm; nothing where the spec is None."""
         axis = self.channel_axis if axis is None else axis
-        spec = self.spec_of_next(stage)
-        site = Site(name, stage, x.shape, axis, spec, defaults or {})
+        norm = self.next_norm(stage)
+        site = Site(name, (x.shape,), axis, stage, norm=norm, defaults=defaults or {})
         self.sites.append(site)
-        return x if spec is None else self(site, x)
+        return x if norm is None else self(site, x)
 
     def conv(self, x, filters, kernel_size, name, strides=1, layer=None, **kwargs):
-        """A convolution, "same" and with He's initialization if nothing else is said."""
+        """A convolution, "same" and with He's initialization by default."""
         usual = {"padding": "same", "kernel_initializer": "he_normal"}
         return self(
             (layer or keras.layers.Conv2D)(
@@ -178,9 +139,9 @@ class Network:
             stage: of the norm.
             name: of the layers, with `{}` where "conv" and "norm" go.
             defaults: of the norm.
-            **kwargs: of the convolution. It has a bias where there is no norm, if nothing is said.
+            **kwargs: of the convolution. By default it has a bias if there is no norm.
         """
-        kwargs.setdefault("use_bias", self.spec_of_next(stage) is None)
+        kwargs.setdefault("use_bias", self.next_norm(stage) is None)
         x = self.conv(x, filters, kernel_size, name.format("conv"), **kwargs)
         return self.norm(x, stage, name.format("norm"), defaults=defaults)
 
@@ -220,7 +181,7 @@ class Network:
 
     def without_norms(self):
         """Whether no site so far has a norm."""
-        return all(site.spec is None for site in self.sites)
+        return all(site.norm is None for site in self.sites)
 
     def checked_count(self, argument, value, least=1):
         """An integer argument, checked."""
@@ -245,7 +206,7 @@ class Network:
         """The model; inside of `plan` this network instead."""
         if _planning.get():
             return self
-        sites = [site for site in self.sites if site.spec is not None]
+        sites = [site for site in self.sites if site.norm is not None]
         norms = at_each_site(
             Site.built_layer, sites, self.name, "built", 'a spec per stage, {"stages": [...]}'
         )

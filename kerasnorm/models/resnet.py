@@ -59,7 +59,7 @@ def _resnet(kind, input_shape, classes, norm, stem, width, data_format, activati
             prefix = f"stage{stage + 1}_block{index + 1}"
             filters = width * 2**stage
             # A branch without norms starts as if it were not there (Fixup initialization).
-            bare = sum(depths) if net.spec_of_next(stage) is None else None
+            bare = sum(depths) if net.next_norm(stage) is None else None
             branch, filters = block(net, x, filters, strides, stage, prefix, bare)
             if strides != 1 or net.channels(x) != filters:
                 x = shortcut(net, x, filters, strides, stage, prefix)

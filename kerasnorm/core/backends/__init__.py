@@ -12,12 +12,16 @@ does not define:
 
 * ``replica_sum(x)`` and ``replica_max(x)`` over a data-parallel run
 * ``unscaled_loss(loss)``: of a replica, what Keras made a share of the whole batch's
+* ``trains_replicas()``: whether a model that is made here is run once for each replica
 * ``pass_on(value)`` is a context in which ``passed_on()`` is the value, in the threads that the
   engine starts for replicas; elsewhere it may be None
 * ``is_tracing()`` and ``run_eagerly()``, for what must not be baked into a compiled function
 * ``refuse_dtype(dtype)``: why it cannot compute in a dtype, or None
 * ``be_deterministic()``: only operations that repeat bit for bit, from here on
 * ``devices()``: what it computes on, as words
+* ``differentiated(function)``: the number ``function(flat, *others)`` and its gradient for the
+  vector ``flat``, as a function that takes and gives arrays, compiled where the engine compiles
+* ``without_gradients()``: a context in which nothing is kept for gradients
 * ``forgetting_traces()``: a context after which what was traced in it can be freed
 """
 
@@ -44,6 +48,7 @@ moments = _kernels.moments
 
 be_deterministic = _of_engine("be_deterministic")
 devices = _of_engine("devices")
+differentiated = _of_engine("differentiated")
 forgetting_traces = _of_engine("forgetting_traces")
 is_tracing = _of_engine("is_tracing")
 pass_on = _of_engine("pass_on")
@@ -52,4 +57,6 @@ refuse_dtype = _of_engine("refuse_dtype")
 replica_max = _of_engine("replica_max")
 replica_sum = _of_engine("replica_sum")
 run_eagerly = _of_engine("run_eagerly")
+trains_replicas = _of_engine("trains_replicas")
 unscaled_loss = _of_engine("unscaled_loss")
+without_gradients = _of_engine("without_gradients")

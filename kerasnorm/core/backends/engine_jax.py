@@ -40,3 +40,8 @@ def be_deterministic():
 def devices():
     """Those of the default platform."""
     return [f"{device.platform} {device.device_kind}" for device in jax.devices()]
+
+
+def differentiated(function):
+    """A number and its gradient for the first argument, a vector; compiled."""
+    return jax.jit(jax.value_and_grad(function))

@@ -14,17 +14,17 @@ def replica_max(x):
 
 
 def unscaled_loss(loss):
-    """Keras takes a loss as it is."""
+    """Return the loss unchanged."""
     return loss
 
 
 def pass_on(value):
-    """A context that does nothing: no replica runs in a thread of its own."""
+    """Return a context that does nothing, because replicas do not run in threads."""
     return contextlib.nullcontext()
 
 
 def passed_on():
-    """Nothing is: no replica runs in a thread of its own."""
+    """Return False: replicas do not run in threads."""
     return None
 
 
@@ -39,19 +39,34 @@ def run_eagerly():
 
 
 def refuse_dtype(dtype):
-    """Every dtype is computed in as it is named."""
+    """Refuse nothing: every dtype is computed as named."""
     return None
 
 
 def forgetting_traces():
-    """Nothing keeps a trace for longer than what was traced."""
+    """Return a context that does nothing, because no trace outlives what was traced."""
     return contextlib.nullcontext()
 
 
 def be_deterministic():
-    """They do."""
+    """Do nothing: all operations repeat bit for bit."""
 
 
 def devices():
     """The processor."""
     return ["cpu"]
+
+
+def differentiated(function):
+    """Nothing is differentiated here."""
+    raise NotImplementedError("This Keras backend has no gradients. Needed: one that trains.")
+
+
+def trains_replicas():
+    """Whether a model that is made here is run once for each replica."""
+    return False
+
+
+def without_gradients():
+    """A context in which nothing is kept for gradients: nowhere is, unless one asks."""
+    return contextlib.nullcontext()

@@ -4,6 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
+from kerasnorm.core.backends import internals_tensorflow
 from kerasnorm.core.backends.switch import Switch
 
 
@@ -54,9 +55,8 @@ def pass_on(value):
 
 def passed_on():
     """The value of the innermost `pass_on` of this thread or the one that started it, or None."""
-    # TensorFlow has no public way to read the creators. Entries are `(priority, creator)`.
-    creators = tf.compat.v1.get_default_graph()._variable_creator_stack
-    held = [creator.value for _, creator in creators if isinstance(creator, _PassedOn)]
+    creators = internals_tensorflow.variable_creators()
+    held = [creator.value for creator in creators if isinstance(creator, _PassedOn)]
     return held[-1] if held else None
 
 
@@ -87,7 +87,7 @@ def forgetting_traces():
     name, and never taken out; with it stays the whole graph: 6 to 13 MB for a small network. Only
     tracing the gradient looks it up, which is over by then.
     """
-    register = _gradient_register()
+    register = internals_tensorflow.gradient_register()
     before = set(register)
     try:
         yield
@@ -95,16 +95,6 @@ def forgetting_traces():
         for name in set(register) - before:
             if name.startswith("CustomGradient-"):
                 del register[name]
-
-
-def _gradient_register():
-    """TensorFlow's register of gradients by name; empty where it is no longer in its place."""
-    try:
-        from tensorflow.python.framework.ops import gradient_registry
-
-        return gradient_registry._registry
-    except (ImportError, AttributeError):
-        return {}
 
 
 def be_deterministic():
@@ -117,3 +107,21 @@ def devices():
     found = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(one).get("device_name") for one in found]
     return [f"gpu {name}" for name in names] or ["cpu"]
+
+
+def trains_replicas():
+    """Whether a model that is made here is run once for each replica."""
+    return tf.distribute.has_strategy()
+
+
+def differentiated(function):
+    """A number and its gradient for the first argument, a vector; compiled."""
+
+    @tf.function(autograph=False)
+    def value_and_gradient(flat, *others):
+        with tf.GradientTape() as tape:
+            tape.watch(flat)
+            value = function(flat, *others)
+        return value, tape.gradient(value, flat)
+
+    return lambda flat, *others: value_and_gradient(tf.convert_to_tensor(flat), *others)

@@ -1,6 +1,7 @@
 """PyTorch beside arithmetic."""
 
 import torch
+from keras import ops
 
 from kerasnorm.core.backends.switch import Switch
 
@@ -62,3 +63,21 @@ def devices():
     """The GPUs, or else the processor."""
     count = torch.cuda.device_count()
     return [f"gpu {torch.cuda.get_device_name(index)}" for index in range(count)] or ["cpu"]
+
+
+def differentiated(function):
+    """A number and its gradient for the first argument, a vector."""
+
+    def value_and_gradient(flat, *others):
+        flat = ops.convert_to_tensor(flat).requires_grad_()
+        with torch.enable_grad():
+            value = function(flat, *others)
+            (gradient,) = torch.autograd.grad(value, flat)
+        return value.detach().cpu(), gradient.cpu()
+
+    return value_and_gradient
+
+
+def without_gradients():
+    """A context in which nothing is kept for gradients."""
+    return torch.no_grad()

@@ -9,10 +9,13 @@ A GPU or a TPU gets plain sums. On one CPU XLA is helped in two ways, see `_loop
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 from jax import lax
 from jax import numpy as jnp
+
+from kerasnorm.core.dtypes import cast_to_output, statistics_dtype
 
 # Floats added in one step of a loop over blocks. Both sums of the backward pass, in milliseconds,
 # at 32, 64, 128 and 256 thousand: 1.50, 1.24, 1.27, 1.37 at (64, 1024, 64), 1.13, 1.03, 1.91, 2.75
@@ -34,14 +37,14 @@ def moments(x, channel_axis, variance=True):
         `(handle, mean, variance)`: what `affine` takes, and two (N, C) arrays, the second None if
         it is not wanted.
     """
-    if variance:
-        return (x, *_moments(x, channel_axis))
-    return x, _mean(x, channel_axis), None
+    wide, mean, *rest = _moments(x, channel_axis, variance)
+    return _Handle(x, wide), mean, (rest[0] if variance else None)
 
 
 def affine(handle, mean, scale, shift, channel_axis, dtype):
     """`(x - mean)*scale + shift`, each of the three being (N, C) or (1, C)."""
-    return _affine(handle, mean, scale, shift, channel_axis, dtype)
+    x, wide = handle if isinstance(handle, _Handle) else (handle, handle)
+    return _affine(x, wide, mean, scale, shift, channel_axis, dtype)
 
 
 def dot(a, b):
@@ -49,11 +52,31 @@ def dot(a, b):
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-@functools.partial(jax.jit, static_argnums=1)
+class _Handle(NamedTuple):
+    """x, and x in the statistics' dtype, of which only the gradient is used.
+
+    Through `wide` the affine step hands its part of the gradient of x to `_moments`, which adds its
+    own and casts once. Two parts cast to half precision would not cancel.
+    """
+
+    x: jax.Array
+    wide: jax.Array
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _moments(x, channel_axis, variance):
+    mean = _mean(x, channel_axis)
+    wide = x.astype(mean.dtype)
+    if not variance:
+        return wide, mean
+    (total,) = _sums(lambda x, mean: (lax.square(x - mean),), [x], [mean], channel_axis)
+    return wide, mean, total / _length(x, channel_axis)
+
+
 def _mean(x, channel_axis):
     axis = 3 - channel_axis
-    dtype = _statistics_dtype(x)
+    dtype = statistics_dtype(x.dtype)
     length = x.shape[axis]
     if not isinstance(length, int):
         (total,) = _sums(lambda x: (x,), [x], [], channel_axis)
@@ -67,52 +90,37 @@ def _mean(x, channel_axis):
     return anchor + total / length
 
 
-def _mean_forward(x, channel_axis):
-    return _mean(x, channel_axis), x
+def _moments_forward(x, channel_axis, variance):
+    results = _moments(x, channel_axis, variance)
+    return results, (x, results[1])
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _mean_backward(channel_axis, x, gradient):
-    gradient = _over(gradient / _length(x, channel_axis), channel_axis)
-    return (jnp.broadcast_to(gradient.astype(x.dtype), x.shape),)
-
-
-_mean.defvjp(_mean_forward, _mean_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-@functools.partial(jax.jit, static_argnums=1)
-def _moments(x, channel_axis):
-    mean = _mean(x, channel_axis)
-    (total,) = _sums(lambda x, mean: (lax.square(x - mean),), [x], [mean], channel_axis)
-    return mean, total / _length(x, channel_axis)
-
-
-def _moments_forward(x, channel_axis):
-    mean, variance = _moments(x, channel_axis)
-    return (mean, variance), (x, mean)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _moments_backward(channel_axis, saved, gradients):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _moments_backward(channel_axis, variance, saved, gradients):
     x, mean = saved
     length = _length(x, channel_axis)
-    constant, slope = _barrier(gradients[0] / length, gradients[1] * (2 / length))
-    gradient = _everywhere(
-        lambda x, mean, slope, constant: slope * (x - mean) + constant,
-        [x],
-        [mean, slope, constant],
-        channel_axis,
-    )
-    return (gradient.astype(x.dtype),)
+    full, small = [gradients[0]], [gradients[1] / length]
+    if variance:
+        full, small = [*full, x], [*small, gradients[2] * (2 / length)]
+    small = _barrier(*small)
+    if variance:
+        small = [*small, mean]
+
+    def total(affine, *values):
+        if not variance:
+            return affine + values[0]
+        x, constant, slope, mean = values
+        return affine + slope * (x - mean) + constant
+
+    return (_everywhere(total, full, small, channel_axis).astype(x.dtype),)
 
 
 _moments.defvjp(_moments_forward, _moments_backward)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-@functools.partial(jax.jit, static_argnums=(4, 5))
-def _affine(x, mean, scale, shift, channel_axis, dtype):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+@functools.partial(jax.jit, static_argnums=(5, 6))
+def _affine(x, wide, mean, scale, shift, channel_axis, dtype):
     scale, shift = _barrier(scale, shift)
     y = _everywhere(
         lambda x, mean, scale, shift: (x - mean) * scale + shift,
@@ -120,19 +128,18 @@ def _affine(x, mean, scale, shift, channel_axis, dtype):
         [mean, scale, shift],
         channel_axis,
     )
-    if dtype == "float16":
-        largest = float(jnp.finfo(dtype).max)
-        y = jnp.clip(y, -largest, largest)
-    return y.astype(dtype)
+    return cast_to_output(y, dtype)
 
 
-def _affine_forward(x, mean, scale, shift, channel_axis, dtype):
-    return _affine(x, mean, scale, shift, channel_axis, dtype), (x, mean, scale, shift)
+def _affine_forward(x, wide, mean, scale, shift, channel_axis, dtype):
+    y = _affine(x, wide, mean, scale, shift, channel_axis, dtype)
+    # Of `wide`, which must not be kept, the dtype is enough.
+    return y, (x, jnp.zeros((), wide.dtype), mean, scale, shift)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _affine_backward(channel_axis, dtype, saved, gradient):
-    x, mean, scale, shift = saved
+    x, like_wide, mean, scale, shift = saved
     full_mean = jnp.broadcast_to(mean, (x.shape[0], mean.shape[1]))
     total, moment = _sums(
         lambda x, gradient, mean: (gradient, gradient * (x - mean)),
@@ -144,7 +151,8 @@ def _affine_backward(channel_axis, dtype, saved, gradient):
         lambda gradient, scale: gradient * scale, [gradient], [scale], channel_axis
     )
     return (
-        gradient_x.astype(x.dtype),
+        None,
+        gradient_x.astype(like_wide.dtype),
         _like(-total * scale, mean),
         _like(moment, scale),
         _like(total, shift),
@@ -152,10 +160,6 @@ def _affine_backward(channel_axis, dtype, saved, gradient):
 
 
 _affine.defvjp(_affine_forward, _affine_backward)
-
-
-def _statistics_dtype(x):
-    return jnp.float64 if x.dtype == jnp.float64 else jnp.float32
 
 
 def _length(x, channel_axis):
@@ -214,7 +218,7 @@ def _sums(function, full, small, channel_axis):
     small = [_over(values, channel_axis) for values in small]
 
     def values(full):
-        return function(*[part.astype(_statistics_dtype(full[0])) for part in full], *small)
+        return function(*[part.astype(statistics_dtype(full[0].dtype)) for part in full], *small)
 
     if helped and channel_axis == 2:
         sums = _loop(values, full)

@@ -11,15 +11,15 @@ from kerasnorm.core.dtypes import cast_to_output, statistics_dtype
 def moments(x, channel_axis, variance=True):
     """Mean and biased variance of each channel of each example, by two passes."""
     position_axis = 3 - channel_axis
-    deviation = ops.cast(x, statistics_dtype(x.dtype))
-    count = ops.cast(ops.maximum(ops.shape(x)[position_axis], 1), deviation.dtype)
+    x = ops.cast(x, statistics_dtype(x.dtype))
+    count = ops.cast(ops.maximum(ops.shape(x)[position_axis], 1), x.dtype)
 
     def average(values):
         return ops.sum(values, axis=position_axis, keepdims=True) / count
 
     # The rough mean is only an anchor: the mean of a constant then comes out exactly.
-    rough = ops.stop_gradient(average(deviation))
-    deviation = deviation - rough
+    rough = ops.stop_gradient(average(x))
+    deviation = x - rough
     correction = average(deviation)
     mean = ops.squeeze(rough + correction, position_axis)
     if not variance:

@@ -7,17 +7,12 @@ differentiated again.
 Milliseconds below: training steps and passes of 2 CPU cores at (64, 1024, 64) float32.
 """
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
+from kerasnorm.core.backends import internals_tensorflow
 from kerasnorm.core.dtypes import cast_to_output, statistics_dtype
-
-try:
-    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext as _in_xla
-except ImportError:  # not public: without it the plain formulas run, right and slower
-
-    def _in_xla(graph):
-        return False
-
 
 # Terms of a sum that XLA writes out without a loop: 16 takes 4.5 ms a step, 8 4.7, 32 8.0.
 _UNROLLED = 16
@@ -45,32 +40,37 @@ def moments(x, channel_axis, variance=True):
     else:
         total = tf.reduce_sum(deviation, axis)
     correction = total / count
-    results = [_attach_mean(x, rough + correction, axis)]
+    wide, mean = _attach_mean(x, values, rough + correction, axis)
+    results = [mean]
     if variance:
         spread = tf.maximum(squares / count - tf.square(correction), 0)
-        results.append(_attach_variance(x, results[0], spread, axis))
+        wide, spread = _attach_variance(x, wide, mean, spread, axis)
+        results.append(spread)
     if tuned:
         results = _barrier(*results)
-    return x, results[0], results[1] if variance else None
+    return _Handle(x, wide), results[0], results[1] if variance else None
 
 
 def affine(handle, mean, scale, shift, channel_axis, dtype):
     """`(x - mean)*scale + shift`, cast to `dtype`; float16 saturates."""
     axis = 3 - channel_axis
     tuned = _is_tuned()
-    rows = [_one_row_each(value, handle) for value in (mean, scale, shift)]
+    x, wide = handle if isinstance(handle, _Handle) else (handle, handle)
+    gradient_dtype = wide.dtype  # Taken here, as the gradient would keep all that it looks at.
+    rows = [_one_row_each(value, x) for value in (mean, scale, shift)]
     if tuned:
         rows = _barrier(*rows)
 
     @tf.custom_gradient
-    def step(x, *rows):
+    def step(x, wide, *rows):
         mean, scale, shift = (tf.expand_dims(row, axis) for row in rows)
 
         def gradient(upstream):
             upstream = tf.cast(upstream, mean.dtype)
             deviation = tf.cast(x, mean.dtype) - mean
             total, product = _two_sums(upstream, upstream * deviation, axis, tuned)
-            return tf.cast(upstream * scale, x.dtype), -total * rows[1], product, total
+            dx = tf.cast(upstream * scale, gradient_dtype)
+            return None, dx, -total * rows[1], product, total
 
         # Constant copies: an eager tape would keep the intermediate tensors of watched ones.
         constants = (tf.stop_gradient(value) for value in (x, mean, scale, shift))
@@ -78,7 +78,7 @@ def affine(handle, mean, scale, shift, channel_axis, dtype):
         y = (tf.cast(x_, mean.dtype) - mean_) * scale_ + shift_
         return cast_to_output(y, dtype), gradient
 
-    return step(handle, *rows)
+    return step(x, wide, *rows)
 
 
 def dot(a, b):
@@ -89,33 +89,44 @@ def dot(a, b):
     return tf.cast(tf.matmul(tf.cast(a, tf.float64), tf.cast(b, tf.float64)), a.dtype)
 
 
-def _attach_mean(x, value, axis):
-    """`value` as the mean of `x`."""
+class _Handle(NamedTuple):
+    """x, and x in the statistics' dtype, of which only the gradient is used.
+
+    Through `wide` the affine step hands its part of the gradient of x to those of the moments,
+    which add theirs and cast once. Parts cast to half precision one by one would not cancel.
+    """
+
+    x: tf.Tensor
+    wide: tf.Tensor
+
+
+def _attach_mean(x, wide, value, axis):
+    """`wide` as x in another dtype, and `value` as its mean."""
 
     @tf.custom_gradient
-    def attach(x, value):
-        def gradient(upstream):
-            share = tf.expand_dims(upstream / _count(x, axis, upstream.dtype), axis)
-            return tf.cast(tf.broadcast_to(share, tf.shape(x)), x.dtype), None
+    def attach(x, wide, value):
+        def gradient(upstream, mean_upstream):
+            share = mean_upstream / _count(x, axis, mean_upstream.dtype)
+            return tf.cast(upstream + tf.expand_dims(share, axis), x.dtype), None, None
 
-        return tf.identity(value), gradient
+        return (tf.identity(wide), tf.identity(value)), gradient
 
-    return attach(x, value)
+    return attach(x, wide, value)
 
 
-def _attach_variance(x, mean, value, axis):
-    """`value` as the variance of `x` around its `mean`; moving the mean does not change it."""
+def _attach_variance(x, wide, mean, value, axis):
+    """`value` as the variance of `wide` around `mean`; moving the mean does not change it."""
 
     @tf.custom_gradient
-    def attach(x, mean, value):
-        def gradient(upstream):
-            slope = tf.expand_dims(2 * upstream / _count(x, axis, upstream.dtype), axis)
+    def attach(x, wide, mean, value):
+        def gradient(upstream, variance_upstream):
+            slope = 2 * variance_upstream / _count(x, axis, variance_upstream.dtype)
             deviation = tf.cast(x, mean.dtype) - tf.expand_dims(mean, axis)
-            return tf.cast(deviation * slope, x.dtype), None, None
+            return None, upstream + deviation * tf.expand_dims(slope, axis), None, None
 
-        return tf.identity(value), gradient
+        return (tf.identity(wide), tf.identity(value)), gradient
 
-    return attach(x, mean, value)
+    return attach(x, wide, mean, value)
 
 
 def _count(x, axis, dtype):
@@ -150,9 +161,7 @@ def _only_cpu():
 
 def _is_tuned():
     """Whether what is being traced will be compiled by XLA for a CPU."""
-    if tf.executing_eagerly() or not _in_xla(tf.compat.v1.get_default_graph()):
-        return False
-    return _only_cpu()
+    return not tf.executing_eagerly() and internals_tensorflow.is_in_xla() and _only_cpu()
 
 
 def _two_sums(first, second, axis, tuned):

@@ -1,21 +1,24 @@
 """The full-size steps on torch: `moments`, `affine`, and the small matrix product `dot`.
 
 Two linked `torch.autograd.Function`s keep only x and arrays of shape (N, C) for the backward pass,
-and read x and dy twice there: `_Affine` hands dy on untouched and leaves its scale in the link,
-`_Moments` then writes
+and read x and dy twice there: `_Affine` leaves dy and its scale in their link, `_Moments` then
+writes
 
     dx = scale*dy + 2/L*dvariance*(x - mean) + dmean/L
 
-in one go. On a CPU every step works through chunks that stay in cache; elsewhere the whole tensor
-is one chunk. Compilers, exporters, `torch.func`, forward-mode derivatives, dispatch modes, the meta
-device and tensor subclasses get plain differentiable operations instead, and so does a backward
-pass that is itself differentiated.
+in one go, and rounds once: parts cast to half precision one by one would not cancel. On a CPU every
+step works through chunks that stay in cache; elsewhere the whole tensor is one chunk. Compilers,
+exporters, `torch.func`, forward-mode derivatives, dispatch modes, the meta device and tensor
+subclasses get plain differentiable operations instead, and so does a backward pass that is itself
+differentiated.
 """
 
 import functools
 
 import torch
-from torch.autograd import forward_ad
+
+from kerasnorm.core.backends import internals_torch
+from kerasnorm.core.dtypes import output_limit, statistics_dtype
 
 # Elements per thread in a chunk: 1 MB of float32, what a core's own cache holds. Half as much was
 # up to 13 % slower, twice as much the same within the noise.
@@ -40,6 +43,8 @@ def moments(x, channel_axis, variance=True):
         examples have mean 0 and variance 0.
     """
     if _needs_plain(x):
+        # In the statistics' dtype, in which both parts of the gradient are then added.
+        x = x.to(_wide(x))
         return (x, *_plain_moments(x, channel_axis, variance))
     handle = _Handle(x)
     handle.alias, mean, *rest = _Moments.apply(x, channel_axis, variance, handle.link)
@@ -60,7 +65,7 @@ def affine(handle, mean, scale, shift, channel_axis, dtype):
     if _needs_plain(x, mean, scale, shift):
         return _plain_affine(x, mean, scale, shift, channel_axis, dtype)
     near = link is not None and link.near
-    if link is not None and not link.used and dtype == x.dtype:
+    if link is not None and not link.used:
         link.used, x = True, handle.alias
     else:
         link = None
@@ -87,10 +92,25 @@ def _exact_matmul(a):
 class _Link:
     """What one `_Moments` and the one `_Affine` on its output know of each other."""
 
-    __slots__ = ("near", "scale", "used")
+    __slots__ = ("left", "near", "used")
 
     def __init__(self):
-        self.near, self.used, self.scale = False, False, None
+        self.near, self.used = False, False
+        self.left = None
+
+    def leave(self, dx=None, dy=None, scale=None):
+        """What `_Affine` leaves for `_Moments`: dy and its scale, or their product dx.
+
+        dx is where the backward pass is differentiated.
+        """
+        self.left = internals_torch.backward_pass(), (dx, dy, scale)
+
+    def take(self):
+        """What was left in this backward pass, once: one for gamma alone takes nothing."""
+        left, self.left = self.left, None
+        if left is None or left[0] != internals_torch.backward_pass():
+            return None, None, None
+        return left[1]
 
 
 class _Handle:
@@ -116,22 +136,18 @@ class _Moments(torch.autograd.Function):
         return (x, mean, var) if variance else (x, mean)
 
     @staticmethod
-    def backward(ctx, dy, dmean, dvar=None):
+    def backward(ctx, dalias, dmean, dvar=None):
         x, mean = ctx.saved_tensors
-        layout, scale = ctx.layout, ctx.link.scale
-        ctx.link.scale = None
+        layout, (dx, dy, scale) = ctx.layout, ctx.link.take()
         if torch.is_grad_enabled():
-            dx = _plain_moments_gradient(x, dmean, dvar, layout.channel_axis)
-            return dx if dy is None else dx + dy, None, None, None
-        if dmean is None and dvar is None and scale is None:
-            return dy, None, None, None
+            dx = _plain_moments_gradient(x, dx, dmean, dvar, layout.channel_axis)
+            return dx if dalias is None else dx + dalias, None, None, None
         zero = torch.zeros((), dtype=mean.dtype, device=mean.device).expand(1, layout.channels)
         slope = zero if dvar is None else dvar * (2.0 / layout.length)
         offset = zero if dmean is None else dmean * (1.0 / layout.length)
-        if dy is not None and scale is None:
-            scale = zero + 1
         dx = _moments_gradient(layout, x, dy, mean, scale, slope, offset, ctx.near)
-        return dx, None, None, None
+        # Only a backward pass that was differentiated sends anything to the alias itself.
+        return dx if dalias is None else dx + dalias, None, None, None
 
 
 class _Affine(torch.autograd.Function):
@@ -148,12 +164,16 @@ class _Affine(torch.autograd.Function):
         layout, rows = ctx.layout, (mean.shape[0], scale.shape[0], ctx.rows)
         needs = ctx.needs_input_grad[:4]
         if torch.is_grad_enabled():
-            grads = _plain_affine_gradient(x, mean, scale, dy, layout.channel_axis, rows)
+            dx, *grads = _plain_affine_gradient(x, mean, scale, dy, layout.channel_axis, rows)
+            if ctx.link is not None:
+                ctx.link.leave(dx=dx)
+                dx = None
+            grads = [dx if dx is None else dx.to(x.dtype), *grads]
             grads = [g if needed else None for g, needed in zip(grads, needs, strict=True)]
             return (*grads, None, None, None, None)
         dx = dmean = dscale = dshift = None
         if needs[0] and ctx.link is not None:
-            ctx.link.scale, dx = scale.detach(), dy
+            ctx.link.leave(dy=dy, scale=scale.detach())
         elif needs[0]:
             dx = (dy * scale.unsqueeze(3 - layout.channel_axis)).to(x.dtype)
         if any(needs[1:]):
@@ -180,9 +200,9 @@ class _Layout:
         last = x if channel_axis == 2 else x.transpose(1, 2)
         self.channel_axis = channel_axis
         self.examples, self.length, self.channels = last.shape
-        self.chunked = x.device.type == "cpu"
+        self.chunked = _in_chunks(x)
         self.device = x.device
-        self.stats_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        self.stats_dtype = _wide(x)
         self.by_rows = self.channels == 1 or (
             not last.is_contiguous() and last.stride(1) < last.stride(2)
         )
@@ -274,6 +294,11 @@ class _Layout:
         return torch.addcmul(offset, x, factor, out=out)
 
 
+def _in_chunks(x):
+    """Whether x is worked through in chunks, for the caches of a CPU."""
+    return x.device.type == "cpu"
+
+
 @functools.lru_cache(maxsize=256)
 def _plan(n, length, channels, share, threads):
     """(groups, parts, step): how to divide blocks (n, length, channels), and how many make a chunk.
@@ -347,7 +372,7 @@ def _pool(layout, mean, var):
 
 def _squared_difference(a, b, out):
     # One pass over the chunk; a subtraction and a square would be two.
-    return torch._C._nn.mse_loss(a, b, reduction=0, out=out)
+    return internals_torch.squared_difference(a, b, out)
 
 
 def _compute_affine(layout, x, mean, scale, shift, dtype, near):
@@ -370,10 +395,13 @@ def _compute_affine(layout, x, mean, scale, shift, dtype, near):
 
 
 def _saturate(y, dtype):
-    if dtype != torch.float16:
-        return y
-    largest = torch.finfo(dtype).max
-    return y.clamp(-largest, largest)
+    limit = output_limit(dtype)
+    return y if limit is None else y.clamp(-limit, limit)
+
+
+def _wide(x):
+    """The dtype of statistics of x."""
+    return getattr(torch, statistics_dtype(x.dtype))
 
 
 def _affine_sums(layout, x, dy, mean, near):
@@ -421,9 +449,7 @@ def _needs_plain(*tensors):
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-        or forward_ad._current_level >= 0
+        or internals_torch.is_transformed()
         or tensors[0].numel() == 0
         or any(
             type(t) not in (torch.Tensor, torch.nn.Parameter) or t.device.type == "meta"
@@ -434,7 +460,6 @@ def _needs_plain(*tensors):
 
 def _plain_moments(x, channel_axis, variance):
     dim = 3 - channel_axis
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
     length = x.shape[dim]  # a tensor while torch.jit traces
     length = length.clamp(min=1) if torch.is_tensor(length) else torch.sym_max(length, 1)
     rough = (x.sum(dim, keepdim=True) / length).detach()
@@ -449,15 +474,18 @@ def _plain_affine(x, mean, scale, shift, channel_axis, dtype):
     return _saturate((x.to(scale.dtype) - mean) * scale + shift, dtype).to(dtype)
 
 
-def _plain_moments_gradient(x, dmean, dvar, channel_axis):
+def _plain_moments_gradient(x, dx, dmean, dvar, channel_axis):
     dim = 3 - channel_axis
     length = x.shape[dim]
-    dx = torch.zeros_like(x)
+    if dx is None:
+        dx = torch.zeros((), dtype=_wide(x), device=x.device)
+        dx = dx.expand(x.shape)
     if dmean is not None:
         dx = dx + (dmean / length).unsqueeze(dim)
     if dvar is not None:
-        mean, _ = _plain_moments(x, channel_axis, False)
-        dx = dx + (dvar * (2.0 / length)).unsqueeze(dim) * (x - mean.unsqueeze(dim))
+        x_wide = x.to(dx.dtype)
+        mean, _ = _plain_moments(x_wide, channel_axis, False)
+        dx = dx + (dvar * (2.0 / length)).unsqueeze(dim) * (x_wide - mean.unsqueeze(dim))
     return dx.to(x.dtype)
 
 
@@ -467,7 +495,7 @@ def _plain_affine_gradient(x, mean, scale, dy, channel_axis, rows):
     dy = dy.to(dtype)
     total = dy.sum(dim)
     product = (dy * (x.to(dtype) - mean.unsqueeze(dim))).sum(dim)
-    dx = (dy * scale.unsqueeze(dim)).to(x.dtype)
+    dx = dy * scale.unsqueeze(dim)
     small = (
         g.sum(0, keepdim=True) if g.shape[0] != n else g
         for g, n in zip((-total * scale, product, total), rows, strict=True)

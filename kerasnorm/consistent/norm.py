@@ -1,113 +1,35 @@
 """Consistent Normalization: a bank of normalization parameters per data transformation."""
 
-import contextlib
-import contextvars
 import functools
 import inspect
 import json
-from typing import NamedTuple
 
 import keras
 from keras import ops
 
 from kerasnorm import registry
-from kerasnorm.core import backends
+from kerasnorm.consistent.branches import Interleaved, current_branch, interleave, separate
+from kerasnorm.core.construction import Reconstructible
 from kerasnorm.core.layer import PACKAGE, Normalization, check_dtype
 from kerasnorm.core.pooling import Moments
 
-# What the innermost context says: a branch, `Interleaved`, or nothing. Threads have their own.
-_choice = contextvars.ContextVar("kerasnorm.branch", default=None)
-
-
-class Interleaved(NamedTuple):
-    """That a batch holds each example once for every one of several branches, one after another."""
-
-    branches: int
-
-
-@contextlib.contextmanager
-def branch(k):
-    """Run every `ConsistentNorm` with branch `k` inside the context.
-
-    It is for eager calls. A compiled function keeps the branch that it was traced with, so inside
-    the context compiled functions (`model.predict`'s too) run operation by operation instead:
-    slowly, but never with a stale branch. The replicas of a `tf.distribute` strategy run with the
-    branch of the thread that runs the strategy. Outside of any context the branch is 0.
-
-    Args:
-        k: the branch; a layer that has no such branch raises an error when it is called.
-
-    Example:
-        >>> import numpy as np
-        >>> import kerasnorm
-        >>> layer = kerasnorm.ConsistentNorm(kerasnorm.BatchNorm(), branches=2)
-        >>> with kerasnorm.branch(1):
-        ...     y = layer(np.ones((2, 4), "float32"))
-    """
-    if isinstance(k, bool) or not hasattr(k, "__index__") or int(k) < 0:
-        raise ValueError(f"branch: k={k!r}. Needed: an integer of at least 0.")
-    with _chosen(int(k)):
-        yield
-
-
-def interleaved(count):
-    """A context in which batches are what `interleave` makes of `count` branches' batches."""
-    return _chosen(Interleaved(count))
-
-
-@contextlib.contextmanager
-def _chosen(choice):
-    """A context with a choice of branches, in which nothing compiled earlier runs."""
-    eagerly = contextlib.nullcontext() if backends.is_tracing() else backends.run_eagerly()
-    with eagerly, backends.pass_on(choice):
-        token = _choice.set(choice)
-        try:
-            yield
-        finally:
-            _choice.reset(token)
-
-
-def current_branch():
-    """The branch, or `Interleaved`, of the innermost context; outside of any, 0."""
-    choice = _choice.get()
-    if choice is None:
-        choice = backends.passed_on()
-    return 0 if choice is None else choice
-
-
-def interleave(parts):
-    """The batches of several branches as one: the first example of each, the second of each, ...
-
-    Unlike one batch after the other, this leaves every example on the device that it is on where
-    batches are spread over devices.
-    """
-    shape = ops.shape(parts[0])
-    return ops.reshape(ops.stack(parts, axis=1), (shape[0] * len(parts), *shape[1:]))
-
-
-def separate(batch, count):
-    """What `interleave` put together: a list of `count` batches."""
-    shape = ops.shape(batch)
-    return ops.unstack(ops.reshape(batch, (shape[0] // count, count, *shape[1:])), count, axis=1)
-
 
 @keras.saving.register_keras_serializable(PACKAGE)
-class ConsistentNorm(keras.layers.Layer):
+class ConsistentNorm(Reconstructible):
     """Consistent Normalization (CN): copies of a normalization layer, one per transformation.
 
-    Data that was transformed in some way (scaled, blurred, ...) has another distribution than the
-    original; here it gets moments, gamma and beta of its own. Branch k is the copy for
-    transformation k, branch 0 the one for the data as they are, which inference uses. `with
-    kerasnorm.branch(k)` chooses.
+    Transformed data (scaled, blurred, ...) have a different distribution from the original. Here
+    they get their own moments, gamma and beta. Branch k is the copy for transformation k. Branch 0
+    is for the unchanged data, and inference uses it. `with kerasnorm.branch(k)` selects a branch.
 
     Args:
-        norm: what to copy: a norm spec (a name, a dictionary, a class, or a layer, whose
-            configuration counts, not its weights), or a configuration as
-            `keras.saving.serialize_keras_object` gives it.
+        norm: what to copy: a norm spec (a name, a dictionary, a class, or a layer, of which the
+            configuration is used and not the weights), or a configuration from
+            `keras.saving.serialize_keras_object`.
         branches: how many copies. They take this layer's dtype policy.
         **kwargs: `name`, `dtype`, `trainable`.
 
-    Input and output shape: those of the copied layer, and so is what a mask does.
+    Input and output shape: those of the copied layer. Masks work as in the copied layer.
 
     Example:
         >>> import numpy as np
@@ -123,6 +45,9 @@ class ConsistentNorm(keras.layers.Layer):
         Zhou et al., 2019, "Towards Improving Generalization of Deep Networks via Consistent
         Normalization": https://arxiv.org/abs/1909.00182
     """
+
+    # What a spec of it has as its `norm` is a spec too.
+    copies_a_norm = True
 
     def __init__(self, norm, branches, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -167,9 +92,12 @@ class ConsistentNorm(keras.layers.Layer):
         if training and all(map(_has_row_per_example, self.banks)):
             # Full-size arrays stay together: each bank gives the coefficients of its own examples.
             formula = functools.partial(self._coefficients, choice.branches)
-            return self.banks[0].normalized(inputs, training, mask, formula)
+            return self.banks[0]._normalized(inputs, training, mask, formula)
         parts = separate(inputs, choice.branches)
-        masks = [None] * choice.branches if mask is None else separate(mask, choice.branches)
+        masks: list = [None] * choice.branches
+        if mask is not None:
+            mask = ops.broadcast_to(mask, (ops.shape(inputs)[0], *ops.shape(mask)[1:]))
+            masks = separate(mask, choice.branches)
         outputs = []
         for bank, part, part_mask in zip(self.banks, parts, masks, strict=False):
             if part_mask is not None:
@@ -230,7 +158,7 @@ def _has_row_per_example(bank):
     """Whether a bank, in training, can do without an array of its own examples alone."""
     return (
         isinstance(bank, Normalization)
-        and bank.row_per_example
+        and bank._row_per_example
         and bank.trainable
         and bank.activity_regularizer is None
     )
@@ -256,6 +184,3 @@ def _layer_of(norm, described):
         return registry.get(norm)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{described}: {error}") from error
-
-
-registry.register("consistent", ConsistentNorm, aliases=("cn",))

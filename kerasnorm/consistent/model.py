@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from kerasnorm.consistent import ConsistentNorm, branch, interleave, interleaved, separate
+from kerasnorm.consistent.branches import branch, interleave, interleaved, separate
+from kerasnorm.consistent.norm import ConsistentNorm
 from kerasnorm.core import backends
+from kerasnorm.core.keras_internals import additional_loss, compiled_loss_of, layers_in
 from kerasnorm.core.layer import PACKAGE
-from kerasnorm.surgery import with_layers
+from kerasnorm.surgery import rebuild
 
 
 class BranchOutputs(NamedTuple):
-    """What a `ConsistentModel` gives in training: the model's outputs, one per branch."""
+    """What a `ConsistentModel` returns in training: the model's outputs, one per branch."""
 
     branches: list[Any]
 
@@ -29,25 +31,25 @@ class ConsistentModel(keras.Model):
 
         sum_k lambda_k loss(model_k(T_k(x)), y)
 
-    `compile`, `fit`, callbacks, saving and all the rest are those of every Keras model. `predict`
-    and `evaluate` use branch 0, that of the data as they are; so do the metrics given to
-    `compile`. `fit` also reports `branch_0_loss`, `branch_1_loss`, ..., without their weights; the
-    `loss` is the weighted sum. Called with `training=True` the model gives `BranchOutputs`.
+    `compile`, `fit`, callbacks and saving work as for every Keras model. `predict`, `evaluate` and
+    the metrics given to `compile` use branch 0, the unchanged data. `fit` also reports
+    `branch_0_loss`, `branch_1_loss`, ... without their weights; `loss` is the weighted sum. With
+    `training=True` the model returns `BranchOutputs`.
 
     Args:
         model: a Keras model whose norms are `ConsistentNorm`, such as
             `kerasnorm.replace_norms(model, {"name": "consistent", "norm": "batch", "branches": 3})`
-            gives. For transformations that change the size it must take inputs of any size:
+            returns. If transformations change the size, it must take inputs of any size:
             `keras.Input((None, None, 3))`.
-        transforms: one per branch: Keras layers, as those of `kerasnorm.transforms`, or functions
-            of the model's inputs. The first is the identity: None, or `keras.layers.Identity()`.
-            They run in training only, and must keep the batch's size.
+        transforms: one per branch: Keras layers, such as those of `kerasnorm.transforms`, or
+            functions of the model's inputs. The first is the identity: None, or
+            `keras.layers.Identity()`. They only run in training, and must keep the batch size.
         loss_weights: a number lambda_k per transformation; None is 1 for each, as in the paper.
         concatenate: whether all branches go through the model in one pass, as one batch, which
-            takes less time than a pass for each. `"auto"` does so where that changes nothing: all
-            transformations keep the (known) shape, and no layer outside of `ConsistentNorm` is
-            seen to mix examples, by moving statistics or an activity regularizer. False is for
-            models with other layers that do.
+            takes less time than one pass for each. `"auto"` does so if this does not change the
+            result. Then all transformations keep the (known) shape, and no layer other than
+            `ConsistentNorm` is known to mix examples, by moving statistics or an activity
+            regularizer. Use False for a model with a layer that mixes them in a different way.
         **kwargs: `name`, `dtype`, `trainable`.
 
     Example:
@@ -125,9 +127,9 @@ class ConsistentModel(keras.Model):
         if transforms[0] is not None:
             raise ValueError(
                 f"{self._described()}: the first transform is {transforms[0]!r}. Needed: the "
-                "identity, None or `keras.layers.Identity()`, since inference uses branch 0 for "
-                f"the data as they are; for example transforms=[None, *the {len(transforms)} "
-                "given], with one branch more."
+                "identity, None or `keras.layers.Identity()`, because inference uses branch 0 for "
+                f"the unchanged data; for example transforms=[None, *the {len(transforms)} "
+                "given], with one more branch."
             )
         return transforms
 
@@ -150,7 +152,7 @@ class ConsistentModel(keras.Model):
 
     def _check_norms(self):
         """Refuse a model without branches, or with another number of them."""
-        norms = [x for x in self.model._flatten_layers() if isinstance(x, ConsistentNorm)]
+        norms = [x for x in layers_in(self.model) if isinstance(x, ConsistentNorm)]
         spec = f'{{"name": "consistent", "norm": "batch", "branches": {self.branches}}}'
         if not norms:
             raise ValueError(
@@ -161,8 +163,8 @@ class ConsistentModel(keras.Model):
         if others:
             raise ValueError(
                 f"{self._described()}: {self.branches} transforms (the identity counts), but "
-                f"ConsistentNorm layers with other numbers of branches: {others}. Needed: as many "
-                f"branches as transforms, as in {spec}."
+                f"ConsistentNorm layers with different numbers of branches: {others}. Needed: as "
+                f"many branches as transforms, as in {spec}."
             )
 
     # Running.
@@ -216,8 +218,8 @@ class ConsistentModel(keras.Model):
         if received != {given}:
             raise ValueError(
                 f"{self._described()}: transform {index} ({transform!r}) makes batches of "
-                f"{', '.join(map(str, received))} out of batches of {given}. Needed: as many "
-                "examples as it is given, since they have the same targets."
+                f"{', '.join(map(str, received))} from batches of {given}. Needed: as many "
+                "examples as it is given, because they have the same targets."
             )
         return outputs
 
@@ -246,12 +248,12 @@ class ConsistentModel(keras.Model):
         """The weighted sum of the branches' losses, and further losses once."""
         if not isinstance(y_pred, BranchOutputs):
             return super().compute_loss(x, y, y_pred, sample_weight, training=training)
-        if self._compile_loss is None:
+        if compiled_loss_of(self) is None:
             raise ValueError(
                 f"{self._described()}: there is no loss to train with. Needed: "
                 "`compile(..., loss=...)`."
             )
-        total = sum(self._aggregate_additional_loss(loss) for loss in self.losses)
+        total = sum(additional_loss(self, loss) for loss in self.losses)
         examples = ops.shape(keras.tree.flatten(y_pred.branches[0])[0])[0]
         for index, (outputs, weight, tracker) in enumerate(
             zip(y_pred.branches, self.loss_weights, self._branch_losses, strict=True)
@@ -263,9 +265,10 @@ class ConsistentModel(keras.Model):
 
     def _branch_loss(self, index, y, outputs, sample_weight):
         """The compiled loss of a branch; what it tracks of single outputs is of branch 0."""
-        tracked = [v for metric in self._compile_loss.metrics for v in metric.variables]
+        compiled_loss = compiled_loss_of(self)
+        tracked = [v for metric in compiled_loss.metrics for v in metric.variables]
         before = [ops.copy(variable.value) for variable in tracked] if index else []
-        loss = self._compile_loss(y, outputs, sample_weight)
+        loss = compiled_loss(y, outputs, sample_weight)
         for variable, value in zip(tracked, before, strict=False):
             variable.assign(value)
         return loss
@@ -305,8 +308,8 @@ class ConsistentModel(keras.Model):
                 f"{self._described()}: branch_model({k!r}). Needed: an integer from 0 to "
                 f"{self.branches - 1}."
             )
-        layers = [x for x in self.model._flatten_layers() if isinstance(x, ConsistentNorm)]
-        return with_layers(self.model, [(layer, layer.bank_copy(int(k))) for layer in layers])
+        layers = [x for x in layers_in(self.model) if isinstance(x, ConsistentNorm)]
+        return rebuild(self.model, [(x, x.bank_copy(int(k))) for x in layers]).model
 
     def get_config(self):
         """The constructor's arguments."""
@@ -361,7 +364,7 @@ def _interleave(*parts):
 def _is_identity(transform):
     """Whether a transformation is None, Keras's Identity, or a function that returns what it gets.
 
-    >>> from kerasnorm.training import _is_identity
+    >>> from kerasnorm.consistent.model import _is_identity
     >>> _is_identity(lambda x: x), _is_identity(lambda x: x + 0)
     (True, False)
     """
@@ -393,7 +396,7 @@ def _layers_beside_norms(layer):
     if isinstance(layer, ConsistentNorm):
         return
     yield layer
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
+    for inner in layers_in(layer, include_self=False, recursive=False):
         yield from _layers_beside_norms(inner)
 
 

@@ -1,0 +1,103 @@
+"""The arguments that specs leave open, chosen for each norm."""
+
+import dataclasses
+
+from kerasnorm.conversion.capture import Inputs
+from kerasnorm.conversion.fit import explained_by, fit
+from kerasnorm.core.layer import Normalization
+
+# Channels of all sites that one pass over the data serves; it keeps 48 bytes for each channel and
+# example.
+CHANNELS_AT_ONCE = 4096
+
+
+def choose(model, sites, batches, room, budget, build):
+    """The arguments that specs leave open, for each site.
+
+    Each choice is that of the norm which explains most of the old outputs, given the old inputs.
+
+    Args:
+        model: the old one.
+        sites: `Site`s with the norms that they are to get.
+        batches: of inputs.
+        room: for tensors that are kept, `Room`.
+        budget: how many more weights predictions may have, as a part of the model's.
+        build: makes the built layer of a site.
+
+    Returns:
+        A dictionary for each site.
+    """
+    choices = [_choices(site) for site in sites]
+    open_sites = [n for n, several in enumerate(choices) if len(several) > 1]
+    chosen = [several[0] for several in choices]
+    inputs = Inputs(model, batches, room)
+    for group in _groups_of(open_sites, sites):
+        measured = inputs.statistics([(sites[n].old, sites[n].axis) for n in group])
+        for n, data in zip(group, measured, strict=True):
+            worth = [_worth(sites[n], more, data, build) for more in choices[n]]
+            chosen[n] = choices[n][worth.index(max(worth))]
+    return _within(budget, model, sites, chosen)
+
+
+def with_arguments(norm, more):
+    """A spec with further arguments."""
+    if norm is None or not more:
+        return norm
+    return dataclasses.replace(
+        norm, arguments={**norm.arguments, **more}, written={**norm.given, **more}
+    )
+
+
+def _choices(site):
+    """Combinations of arguments that the spec of a site leaves open."""
+    norm = site.norm
+    if norm is None or not issubclass(norm.layer_class, Normalization):
+        return [{}]
+    several = [
+        {key: value for key, value in more.items() if key not in norm.given}
+        for more in norm.layer_class.fit_choices(site.channels)
+    ]
+    return [more for n, more in enumerate(several) if more not in several[:n]]
+
+
+def _worth(site, more, data, build):
+    """What the layer explains with gamma and beta alone."""
+    layer = build(dataclasses.replace(site, norm=with_arguments(site.norm, more)))
+    fit(layer, data, steps=0)
+    return explained_by(layer, data)
+
+
+def _groups_of(numbers, sites):
+    """Sites that share a pass over the data."""
+    group: list[int] = []
+    for n in numbers:
+        if group and sum(sites[m].channels for m in [*group, n]) > CHANNELS_AT_ONCE:
+            yield group
+            group = []
+        group.append(n)
+    if group:
+        yield group
+
+
+def _within(budget, model, sites, chosen):
+    """The smallest reduction with which all predictions together keep the budget."""
+    sized = [
+        n
+        for n, site in enumerate(sites)
+        if site.norm is not None
+        and hasattr(site.norm.layer_class, "key_groups_of")
+        and "reduction" not in site.norm.given
+    ]
+    if not sized:
+        return chosen
+    allowed = budget * model.count_params()
+    widest = max(sites[n].channels for n in sized)
+    reduction = 1
+    while reduction < widest:
+        added = sum(3 * sites[n].channels * max(sites[n].channels // reduction, 2) for n in sized)
+        if added <= allowed:
+            break
+        reduction *= 2
+    return [
+        {**more, "reduction": reduction} if n in sized else more for n, more in enumerate(chosen)
+    ]

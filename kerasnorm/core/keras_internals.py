@@ -1,0 +1,112 @@
+"""What Keras keeps private and this package needs, all of it here.
+
+Each function says what it reads, and why nothing public does. All were tried with Keras 3.10 and
+3.15, and `tests/test_internals.py` runs each on the installed and on the lowest supported version.
+"""
+
+import keras
+
+
+def layers_in(layer, include_self=True, recursive=True):
+    """A layer and the layers in it, at any depth.
+
+    `Layer._flatten_layers`: `layers` is public for models only, and gives the outermost ones.
+    """
+    return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
+
+
+def calls_in(model):
+    """The calls that a functional or Sequential model consists of.
+
+    `Function._nodes_by_depth` and `Sequential._functional`: a configuration names layers and
+    tensors, but loses objects that cannot be serialized.
+
+    Returns:
+        Nodes with `operation`, `input_tensors`, `output_tensors` and `arguments`, each behind those
+        whose outputs it takes. None for a Sequential model that is not built.
+    """
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    if graph is None:
+        return []
+    by_depth = sorted(graph._nodes_by_depth.items(), reverse=True)
+    return [node for _, nodes in by_depth for node in nodes]
+
+
+def filled_in(node, tensors):
+    """The arguments of a call, with tensors in place of the symbolic ones.
+
+    `SymbolicArguments.fill_in`, as `Function` uses it to run a model.
+
+    Args:
+        node: one of `calls_in`.
+        tensors: by the id of the symbolic tensor.
+    """
+    return node.arguments.fill_in(tensors)
+
+
+def forget_calls(operation):
+    """Make an operation one that was never called.
+
+    `Operation._inbound_nodes` and `_outbound_nodes`: a copy made by `copy.copy` shares them, and an
+    operation that is no layer cannot be made again otherwise.
+    """
+    operation._inbound_nodes, operation._outbound_nodes = [], []
+
+
+def input_layer_of(tensor):
+    """The layer that made a symbolic tensor: of a model's input, its `InputLayer`.
+
+    `KerasTensor._keras_history`: `Sequential.layers` leaves the input layer out.
+    """
+    return tensor._keras_history[0]
+
+
+def first_layer_of(model):
+    """The first layer of a Sequential model, be it the `InputLayer`, which `layers` leaves out.
+
+    `Sequential._layers`.
+    """
+    return model._layers[0]
+
+
+def output_shape_of(layer):
+    """The argument `output_shape` of a Lambda layer.
+
+    `Lambda._output_shape`: its configuration turns functions into text.
+    """
+    return layer._output_shape
+
+
+def compile_arguments_of(model):
+    """The arguments of a model's `compile`, as they were given; {} where they are not known.
+
+    `Trainer._compile_config`: `get_compile_config` turns functions into text.
+    """
+    config = getattr(model, "_compile_config", None)
+    return dict(config.config) if config is not None and config.config else {}
+
+
+def compiled_loss_of(model):
+    """The loss that a model was compiled with, with what it tracks; None where there is none.
+
+    `Trainer._compile_loss`: the public `compute_loss` adds the losses of layers each time.
+    """
+    return model._compile_loss
+
+
+def additional_loss(model, loss):
+    """A loss of a layer, as `compute_loss` adds it: each replica's share of it.
+
+    `Trainer._aggregate_additional_loss`.
+    """
+    return model._aggregate_additional_loss(loss)
+
+
+# Attributes of an optimizer with all of its variables and with the weights that it trains:
+# `variables` of a `LossScaleOptimizer` has the inner optimizer's too, and the weights are in none.
+OPTIMIZER_LISTS = ("_variables", "_trainable_variables")
+
+
+def optimizer_lists(optimizer):
+    """A built optimizer's own variables, and the weights that it trains in their order."""
+    return tuple(getattr(optimizer, name) for name in OPTIMIZER_LISTS)
