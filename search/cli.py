@@ -1,41 +1,77 @@
 """The command `kerasnorm-search`, which is `python -m search` too.
 
-Keras is imported only once the arguments are read: they choose its backend.
+Keras is imported only after the arguments are read and checked, because they choose its backend. So
+errors in the arguments are reported at once.
 """
 
 import argparse
+import contextlib
+import difflib
 import importlib
 import importlib.util
+import inspect
 import json
+import logging
+import math
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 
-from search.errors import BadInput, Interrupted, SearchError, unknown
+from search import early, executors, modules
+from search.data import places
+from search.errors import BadInput, Interrupted, SearchError, one_line, unknown
+from search.executors import devices
+from search.names import (
+    BACKENDS,
+    EXECUTOR_OPTIONS,
+    NORMS,
+    ORACLES,
+    PLAIN,
+    key,
+    refuse_kerastuner_roles,
+)
 
-BACKENDS = ("tensorflow", "jax", "torch")
 EPILOG = """\
 examples:
   kerasnorm-search --arch resnet20 --data digits --trials 20 --out results
   kerasnorm-search --model my_models.py:build --data my_data.npz --norms batch,group,mode
-  kerasnorm-search --arch resnet20 --data digits --trials 40 --out results --resume
+  kerasnorm-search --resume --out results --trials 40
+  kerasnorm-search report results
 
-The folder of --out gets report.html with the answer at its top, best_norm.json for
-kerasnorm.get, tables, plots, manifest.json, and journal.jsonl, from which --resume goes on.
+The folder named by --out holds report.html, which begins with the answer and exists from the first
+trial on. It also holds best_norm.json for kerasnorm.get, tables, plots, manifest.json, and
+journal.jsonl, from which --resume continues.
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all others of the command are."""
+
+    def error(self, message):
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        text = message.removeprefix("argument ").replace(": '", " '", 1)
+        if text.startswith("unrecognized arguments: "):
+            word = text.removeprefix("unrecognized arguments: ").split()[0]
+            near = difflib.get_close_matches(word.partition("=")[0], flags, n=3)
+            hint = f" Near it: {', '.join(near)}." if near else ""
+            raise BadInput(f"the option {word} is unknown.{hint} --help lists them all.")
+        raise BadInput(f"{text.removesuffix('.')}.")
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the command."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="kerasnorm-search",
-        description="Which normalization should this network use on this data, and how sure are "
-        "we? Searches on the training and validation parts, then trains the best norms and the "
-        "plain ones on new seeds and compares them on the test part.",
+        description="Find out which normalization a classifier should use on your data, and how "
+        "sure the\nanswer is. The search uses the training and validation parts. Then the best "
+        "norms and the\nplain ones are trained on new seeds and compared on the test part.",
         epilog=EPILOG,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    network = top.add_argument_group("what is searched").add_mutually_exclusive_group()
+    searched = top.add_argument_group("what is searched")
+    network = searched.add_mutually_exclusive_group()
     network.add_argument(
         "--arch",
         metavar="NAME",
@@ -44,111 +80,250 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--model",
         metavar="MODULE:FUNCTION",
-        help="a function of a norm spec that returns a Keras model, or a Keras model; MODULE is "
-        "importable, or the path of a .py file",
+        help="a Keras model, or a function that takes a norm spec and returns one; MODULE is the "
+        "path of a .py file, or a module that Python can import",
+    )
+    searched.add_argument(
+        "--start",
+        choices=("fresh", "preserved", "converted"),
+        default="fresh",
+        help="how the norms of a trained --model begin: fresh (default), preserved, as far as "
+        "their weights allow it, with what the old norms compute, or converted, fitted to that on "
+        "training images",
+    )
+    searched.add_argument(
+        "--start-examples",
+        type=_integer(2),
+        default=512,
+        metavar="N",
+        help="how many images a conversion sees, without labels (default: 512)",
     )
     what = top.add_argument_group("data")
     what.add_argument(
         "--data",
         default="digits",
         metavar="NAME",
-        help="digits (default), multidomain, the path of an .npz file with x_train, y_train, "
-        "x_test, y_test (x_val, y_val) or x, y, or tfds:NAME for one of tensorflow_datasets",
+        help="digits (default), multidomain, tfds:NAME for a set of tensorflow_datasets, the "
+        "path of an .npz file with x and y, or with x_train, y_train, x_test and y_test (and "
+        "x_val, y_val), these arrays as .npy files with a comma between (x.npy,y.npy), a folder "
+        "of images with a folder for each class (in train, test and val, or without these), or "
+        "FILE.py:FUNCTION, which returns data as search.run takes them; y is one label per example",
     )
-    what.add_argument("--data-dir", metavar="DIR", help="where tensorflow_datasets keeps its files")
+    what.add_argument("--data-dir", metavar="DIR", help="the folder of tensorflow_datasets")
     what.add_argument(
-        "--image-size", type=_size, metavar="HxW", help="resize images of tensorflow_datasets"
+        "--image-size",
+        type=_size,
+        metavar="HxW",
+        help="resize the images of tfds:NAME, or of a folder, to this",
     )
-    what.add_argument("--augment", action="store_true", help="pad, crop at random, and flip")
+    what.add_argument(
+        "--augment", action="store_true", help="augment images: pad, crop at random, flip"
+    )
     space = top.add_argument_group("space")
     space.add_argument(
         "--norms",
         metavar="A,B,...",
-        help="which norms; the default is all: batch, group, instance, layer, ilm_group, "
-        "ilm_instance, ilm_layer, associate, mode, mode_group, conv, learned_stats",
+        help=f"comma-separated norms to search (default: all, which are {', '.join(NORMS)})",
+    )
+    space.add_argument(
+        "--import",
+        type=early.split_words,
+        dest="imports",
+        default=[],
+        metavar="MODULE,...",
+        help="import modules first, such as one that gives norms of your own to "
+        "kerasnorm.register; names, or paths of .py files",
     )
     space.add_argument(
         "--placements",
         default="all,first,stages",
         metavar="A,B,...",
-        help="where: all (norms), first (and batch norm for the rest), stages (default: all three)",
+        help="where a norm may go: all (at every place), first (at the first place, batch norm "
+        "elsewhere), stages (a norm for each stage of the network) (default: all three)",
     )
     space.add_argument(
         "--learning-rates",
-        type=_numbers(float),
+        type=_list_of(_positive),
         metavar="A,B,...",
-        help="search the learning rate too, the default first",
+        help="search the learning rate too: comma-separated numbers, the default first",
     )
     space.add_argument(
-        "--batch-sizes", type=_numbers(int), metavar="A,B,...", help="search the batch size too"
+        "--batch-sizes",
+        type=_list_of(_integer(1)),
+        metavar="A,B,...",
+        help="search the batch size too: comma-separated integers, the default first",
     )
     space.add_argument(
         "--transforms",
         metavar="A,B,...",
-        help="Consistent Normalization too: search how many of these transformations of the "
-        "images get branches of their own, in this order; scale_and_pad, blur, noise, cutout, "
-        "resize, random_crop, some with a number, such as blur:1.5,cutout:8",
+        help="search Consistent Normalization too. The search chooses how many of these "
+        "transformations of the images get a branch of the norms, in this order: scale_and_pad, "
+        "blur, noise, cutout, resize or random_crop. An argument follows a colon: "
+        "blur:1.5,cutout:8",
     )
-    space.add_argument("--show-space", action="store_true", help="print the space and end")
+    space.add_argument(
+        "--show-space", action="store_true", help="print what would be searched, and exit"
+    )
     how = top.add_argument_group("search")
     how.add_argument(
         "--oracle",
         default="tpe",
         metavar="NAME",
-        help="tpe (default), random, bayesian, hyperband or grid",
+        help=f"what proposes the trials: {', '.join(ORACLES)} (default: tpe)",
     )
-    how.add_argument("--trials", type=int, default=20, help="at most this many (default: 20)")
     how.add_argument(
-        "--budget", type=float, metavar="SECONDS", help="for the trials; the answer comes after it"
+        "--trials", type=_integer(1), default=20, metavar="N", help="run at most N (default: 20)"
     )
-    how.add_argument("--epochs", type=int, default=10, help="of a full training (default: 10)")
-    how.add_argument("--batch-size", type=int, default=64, help="(default: 64)")
-    how.add_argument("--learning-rate", type=float, default=1e-3, help="of Adam (default: 0.001)")
+    how.add_argument(
+        "--budget",
+        type=_positive,
+        metavar="SECONDS",
+        help="stop the trials after this time; the trainings for the answer take additional time",
+    )
+    how.add_argument(
+        "--epochs",
+        type=_integer(1),
+        default=10,
+        metavar="N",
+        help="epochs of a full training (default: 10)",
+    )
+    how.add_argument(
+        "--batch-size",
+        type=_integer(1),
+        default=64,
+        metavar="N",
+        help="examples in a batch (default: 64)",
+    )
+    how.add_argument(
+        "--learning-rate",
+        type=_positive,
+        default=1e-3,
+        metavar="RATE",
+        help="learning rate of Adam (default: 0.001)",
+    )
     how.add_argument(
         "--objective",
         default="val_error",
         metavar="NAME",
-        help="val_error (default), val_loss, val_accuracy, or another metric as NAME:min, NAME:max",
+        help="how to rank trials: val_error (default), val_loss, val_accuracy, or a different "
+        "metric as NAME:min or NAME:max",
     )
     how.add_argument(
-        "--no-early-stopping", action="store_true", help="train bad trials to their end too"
+        "--early-stopping",
+        choices=("off", "careful", "bold"),
+        default="careful",
+        help="careful (default) stops trials that can no longer become the best, bold stops those "
+        "that are worse than the median, off stops none",
     )
     how.add_argument(
-        "--seed", type=int, default=0, help="of the proposals and the trials (default: 0)"
+        "--reestimate",
+        action="store_true",
+        help="measure the moving statistics of norms again on training data before each "
+        "evaluation; use it if short trainings of batch norm are no better than guessing",
+    )
+    how.add_argument(
+        "--seed",
+        type=_integer(0),
+        default=0,
+        metavar="N",
+        help="seed of the proposals and the trials (default: 0)",
     )
     answer = top.add_argument_group("answer")
     answer.add_argument(
-        "--seeds", type=int, default=5, help="new seeds for the comparison (default: 5; 0: none)"
+        "--seeds",
+        type=_integer(0),
+        default=5,
+        metavar="N",
+        help="compare the best norms on N new seeds (default: 5; 0: no comparison)",
     )
     answer.add_argument(
-        "--candidates", type=int, default=3, help="how many of the best are compared (default: 3)"
+        "--candidates",
+        type=_integer(1),
+        default=3,
+        metavar="N",
+        help="compare the N best norms (default: 3)",
+    )
+    answer.add_argument(
+        "--baselines",
+        metavar="A,B,...",
+        help=f"comma-separated norms to compare with (default: those of {', '.join(PLAIN)} that "
+        "are among --norms)",
     )
     answer.add_argument(
         "--ablation",
-        type=int,
+        type=_integer(0),
         default=2,
-        help="around the best of these that has hyperparameters, other values of each of them to "
-        "train with, one changed at a time (default: 2; 0: none)",
+        metavar="N",
+        help="train the best candidate that has hyperparameters again, with up to N different "
+        "values of each, one changed at a time (default: 2; 0: none)",
     )
     where = top.add_argument_group("running")
-    where.add_argument("--executor", default="inline", metavar="NAME", help="inline (default)")
     where.add_argument(
-        "--out", default="search-results", metavar="DIR", help="(default: search-results)"
-    )
-    where.add_argument("--resume", action="store_true", help="go on with the search in --out")
-    where.add_argument(
-        "--backend", choices=BACKENDS, help="of Keras (default: KERAS_BACKEND, or Keras's own)"
-    )
-    where.add_argument(
-        "--width", type=int, help="of the architecture's first stage, where it has such an argument"
+        "--executor",
+        default="processes",
+        metavar="NAME",
+        help="where trainings run: processes (default) of this machine; ray, a cluster; or inline, "
+        "the process of the command itself",
     )
     where.add_argument(
-        "--no-jit", action="store_true", help="do not let Keras compile with XLA: small networks"
+        "--workers",
+        type=_integer(1),
+        metavar="N",
+        help="run N trainings at a time (default: 1; with ray, as many as there is room for)",
     )
     where.add_argument(
-        "--deterministic", action="store_true", help="only operations that repeat bit for bit"
+        "--trial-seconds",
+        type=_positive,
+        metavar="SECONDS",
+        help="end a training that takes longer, begin it once more, then count it as failed "
+        "(default: no limit)",
     )
-    where.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    where.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="of the Ray cluster: auto (default), the one that this machine belongs to; HOST:PORT; "
+        "or local, one that is started here",
+    )
+    where.add_argument(
+        "--cpus-per-trial",
+        type=_positive,
+        metavar="N",
+        help="the cores of each training on a Ray cluster (default: 1)",
+    )
+    where.add_argument(
+        "--gpus-per-trial",
+        type=_positive,
+        metavar="N",
+        help="the GPUs of each training on a Ray cluster; may be a fraction (default: 0)",
+    )
+    where.add_argument(
+        "--out",
+        default="search-results",
+        metavar="DIR",
+        help="the folder for all results (default: search-results)",
+    )
+    where.add_argument("--resume", action="store_true", help="continue the search in --out")
+    where.add_argument(
+        "--backend",
+        metavar="NAME",
+        help=f"the backend of Keras: {', '.join(BACKENDS)} (default: KERAS_BACKEND, then "
+        "keras.json, then the one that is installed)",
+    )
+    where.add_argument(
+        "--width",
+        type=_integer(1),
+        metavar="N",
+        help="the channels of the first stage of --arch, where it can be set",
+    )
+    where.add_argument(
+        "--no-jit",
+        action="store_true",
+        help="do not compile with XLA; starts faster with small networks",
+    )
+    where.add_argument(
+        "--deterministic", action="store_true", help="use only operations that repeat bit for bit"
+    )
+    where.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
 
 
@@ -159,47 +334,78 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: as on the command line; None takes those.
 
     Returns:
-        The exit status: 0, 2 for what was refused, 1 for other failures, 130 for Ctrl-C.
+        The exit status: 0 for success, 2 for refused arguments or data, 1 for other failures, 130
+        for Ctrl-C.
+
     """
-    options = parser().parse_args(arguments)
-    if options.backend:
-        if "keras" in sys.modules and _backend() != options.backend:
-            return _refuse(
-                BadInput(f"--backend {options.backend}, and Keras runs on {_backend()} already.")
-            )
-        os.environ["KERAS_BACKEND"] = options.backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments
     try:
-        return _run(options)
+        if arguments[:1] == ["report"]:
+            return _report(arguments[1:])
+        options = parser().parse_args(arguments)
+        return _run(_going_on(arguments, options) if options.resume else options)
     except Interrupted as error:
         return _refuse(error, 130)
     except SearchError as error:
-        if options.debug:
+        if debug:
             raise
         return _refuse(error, 2 if isinstance(error, ValueError) else 1)
     except KeyboardInterrupt:
         return _refuse(SearchError("Interrupted."), 130)
+    except Exception as error:
+        if debug:
+            raise
+        return _refuse(f"{one_line(error)}. --debug shows the traceback.", 1)
+
+
+def _report(arguments):
+    """Run `kerasnorm-search report DIR`: write the report of a folder without training."""
+    reports = _Parser(
+        prog="kerasnorm-search report",
+        description="Write the report of a search again from the journal in its folder. The search "
+        "may have ended, been interrupted or still be running.",
+    )
+    reports.add_argument("folder", metavar="DIR", help="the folder given to --out")
+    folder = reports.parse_args(arguments).folder
+    from search.report import live
+
+    answer = live.rebuild(folder)
+    sys.stdout.write(f"{answer.sentence}\n{os.path.join(folder, 'report.html')}\n")
+    return 0
 
 
 def _refuse(error, status=2):
-    sys.stderr.write(f"kerasnorm-search: {error}\n")
+    text = " ".join(str(error).split())
+    sys.stderr.write(f"kerasnorm-search: {text}\n")
     return status
 
 
 def _run(options):
     if options.arch is None and options.model is None:
         options.arch = "resnet8"
+    refuse_kerastuner_roles()
+    early.check(options)
+    executor = executors.make(options.executor, **early.of_executor(options))
+    with contextlib.closing(executor):
+        return _run_with(executor, options)
+
+
+def _run_with(executor, options):
+    _start_keras(options.backend, None if options.show_space else executor)
     import keras
     from rich.console import Console
 
     from search import running
     from search.data import load
     from search.hypermodel import NormHyperModel
+    from search.report import terminal
 
-    if options.deterministic:
-        _be_deterministic()
+    for place in options.imports:
+        _imported("--import", place, place)
     console = Console()
     network = options.arch or _loaded(options.model)
+    data = getattr(options, "loaded", options.data)
     arguments = None if options.width is None else {"width": options.width}
     common = {
         "norms": options.norms,
@@ -210,53 +416,92 @@ def _run(options):
         and [None, *map(_transform, options.transforms.split(","))],
     }
     if options.show_space:
-        data = load(options.data, options.data_dir, options.image_size)
+        data = load(data, options.data_dir, options.image_size)
         shapes = {"input_shape": data.input_shape, "classes": data.classes}
         model = NormHyperModel(network, arguments=arguments, **shapes, **common)
         console.print(str(model.space), markup=False, highlight=False, soft_wrap=True)
         return 0
     result = running.run(
         network,
-        data=options.data,
+        data=data,
         oracle=options.oracle,
         trials=options.trials,
         budget=options.budget,
         epochs=options.epochs,
         seeds=options.seeds,
         objective=options.objective,
-        executor=options.executor,
+        executor=executor,
         out=options.out,
         resume=options.resume,
         seed=options.seed,
         candidates=options.candidates,
+        baselines=options.baselines,
         ablation=options.ablation,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         augmentation=True if options.augment else None,
-        early_stopping=not options.no_early_stopping,
+        early_stopping=options.early_stopping,
+        reestimate=options.reestimate,
         jit_compile=False if options.no_jit else "auto",
+        deterministic=options.deterministic,
         data_dir=options.data_dir,
         image_size=options.image_size,
         arguments=arguments,
+        start=options.start,
+        start_examples=options.start_examples,
         command=replay(options, keras.backend.backend()),
+        options=_words(_from_anywhere(options), keras.backend.backend()),
         console=console,
         **common,
     )
-    _print_result(console, result)
+    terminal.show(console, result.rows, result.runs, result.manifest, result.answer, result.folder)
     return 0
 
 
-def _backend():
-    import keras
+def _start_keras(asked, executor):
+    """Choose the backend, and import Keras with it; so do the workers of an executor meanwhile."""
+    if "keras" in sys.modules:
+        import keras
 
-    return keras.backend.backend()
+        running = keras.backend.backend()
+        if asked not in (None, running):
+            raise BadInput(f"--backend {asked}, and Keras runs on {running} already.")
+        return
+    name, said = early.choose_backend(asked)
+    if said:
+        sys.stderr.write(f"kerasnorm-search: {said}\n")
+    os.environ["KERAS_BACKEND"] = name
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if executor is not None:
+        if executor.apart and devices.gpus():
+            # They are for the workers.
+            devices.hide_gpus()
+        executor.warm(("search.trial",))
+    with _silent():
+        importlib.import_module("keras")
+    # Its advice on tracing less is not for who runs a command.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def _be_deterministic():
-    """Only operations that repeat bit for bit, where the backend has such a switch."""
-    from kerasnorm.core import backends
+@contextlib.contextmanager
+def _silent():
+    """Keep what native code writes to stderr, and show it only if there is an exception.
 
-    backends.be_deterministic()
+    TensorFlow reports its start there, whatever TF_CPP_MIN_LOG_LEVEL says.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as written:
+        kept = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            written.seek(0)
+            os.write(kept, written.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _transform(text):
@@ -271,50 +516,87 @@ def _transform(text):
         and value not in (transforms.Transform, transforms.RandomTransform)
     }
     name, separator, number = text.strip().partition(":")
-    key = name.lower().replace("_", "").replace("-", "")
-    if key not in known:
+    if key(name) not in known:
         raise unknown("transform", name, sorted(one.__name__ for one in known.values()))
     try:
         given = (json.loads(number),) if separator else ()
-        return known[key](*given)
+    except ValueError:
+        raise BadInput(f"--transforms {text!r}. Needed: NAME:NUMBER, such as blur:1.5.") from None
+    try:
+        inspect.signature(known[key(name)]).bind(*given)
+    except TypeError as error:
+        raise BadInput(
+            f"--transforms {text!r}: {error}. Needed: NAME:NUMBER, such as cutout:8."
+        ) from error
+    try:
+        return known[key(name)](*given)
     except (TypeError, ValueError) as error:
         raise BadInput(f"--transforms {text!r}: {error}") from error
 
 
 def _loaded(place):
     """What `MODULE:FUNCTION` names."""
-    module_name, separator, attribute = place.rpartition(":")
-    if not separator or not module_name or not attribute:
-        raise BadInput(f"--model {place!r}. Needed: MODULE:FUNCTION, such as my_models:build.")
-    try:
-        if module_name.endswith(".py"):
-            module = _module_of_file(module_name)
-        else:
-            sys.path.insert(0, os.getcwd())
-            module = importlib.import_module(module_name)
-    except (ImportError, OSError) as error:
-        raise BadInput(f"--model {place!r}: {error}.") from error
+    module_name, attribute = early.split_place(place)
+    module = _imported("--model", place, module_name)
     if not hasattr(module, attribute):
-        known = [name for name in vars(module) if not name.startswith("_")]
+        if module_name.partition(".")[0] in ("search", "kerasnorm"):
+            raise BadInput(
+                f"--model {place!r}: {module_name} is a package of this command. Needed: the path "
+                f"of your file, such as {module_name}.py:{attribute}."
+            )
+        known = [name for name, value in vars(module).items() if _could_be_network(name, value)]
         raise unknown(f"--model {place!r}: the name", attribute, known)
     return getattr(module, attribute)
 
 
-def _module_of_file(path):
-    spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
-    if spec is None or spec.loader is None or not os.path.exists(path):
-        raise OSError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def _imported(flag, place, module):
+    """A module, by its name or by the path of its file, as an option of the user's names it."""
+    sys.path.insert(0, os.getcwd())
+    try:
+        if module.endswith(".py"):
+            return modules.module_of_file(module)
+        return modules.module_of_name(module)
+    except SearchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"{flag} {place!r}: {one_line(error)}.") from error
+
+
+def _could_be_network(name, value):
+    if name.startswith("_") or inspect.ismodule(value):
+        return False
+    return callable(value) or hasattr(value, "layers")
+
+
+def _going_on(arguments, options):
+    """The options with those that the search to be resumed was begun with, where none are given."""
+    from search import store
+
+    words = store.read(options.out).call.get("options")
+    if words is None:
+        if options.arch or options.model:
+            return options
+        raise BadInput(
+            f"the search in {options.out} was begun in Python. Needed: "
+            f"search.run(out={options.out!r}, resume=True)."
+        )
+    found = parser().parse_args(words)
+    if any(word.partition("=")[0] == "--executor" for word in arguments):
+        # The options of another one.
+        vars(found).update(dict.fromkeys(EXECUTOR_OPTIONS))
+    return parser().parse_args(arguments, namespace=found)
 
 
 def replay(options, backend):
     """The command that does the same again, in a new folder."""
-    command = [sys.executable, "-m", "search", "--backend", backend]
-    defaults = parser()
-    for action in defaults._actions:
+    # Not `python -m search`: that would take a search.py of the user's for the package.
+    return ["kerasnorm-search", *_words(options, backend), "--out", f"{options.out}-again"]
+
+
+def _words(options, backend):
+    """The options that are not the defaults, without where to and how to show it."""
+    command = ["--backend", backend]
+    for action in parser()._actions:
         name = action.dest
         if name in ("help", "resume", "out", "backend", "debug", "show_space"):
             continue
@@ -328,58 +610,53 @@ def replay(options, backend):
             command += [flag, "x".join(map(str, value))]
         else:
             command += [flag, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
-    return [*command, "--out", f"{options.out}-again"]
+    return command
 
 
-def _print_result(console, result):
-    """The table and the answer, in the terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    rows, runs = result.rows, result.runs
-    counts = {s: sum(r["status"] == s for r in rows) for s in ("completed", "stopped", "failed")}
-    table = Table("norm", "trial", result.manifest["objective"], "parameters", "step")
-    sign = -1 if result.manifest["direction"] == "max" else 1
-    done = [row for row in rows if row["status"] == "completed"]
-    for row in sorted(done, key=lambda row: sign * row["score"])[:10]:
-        step = row["step_seconds"]
-        table.add_row(
-            Text(row["words"]),
-            str(row["trial"] + 1),
-            f"{row['score']:.4f}",
-            f"{row['parameters']:,}",
-            "" if step is None else f"{1000 * step:.2f} ms",
-        )
-    console.print(table)
-    overhead = result.manifest["overhead"]
-    work = (
-        f"{len(rows)} trials ({', '.join(f'{n} {s}' for s, n in counts.items() if n)}), "
-        f"{sum(r['epochs'] for r in rows):,} epochs; {len(runs)} trainings for the answer, "
-        f"{sum(r['epochs'] for r in runs):,} epochs."
-    )
-    if overhead["fit_seconds"]:
-        work += f" Outside of training: {100 * overhead['share']:.1f} % of the search."
-    console.print(work, highlight=False)
-    if result.answer is not None:
-        console.print(str(result.answer.sentence), style="bold", markup=False, highlight=False)
-        console.print(f"{result.folder / 'report.html'}", highlight=False, soft_wrap=True)
+def _from_anywhere(options):
+    """The options with paths that do not depend on the folder that one is in."""
+    changed = argparse.Namespace(**vars(options))
+    changed.data = places.absolute(changed.data)
+    if changed.data_dir is not None:
+        changed.data_dir = os.path.abspath(changed.data_dir)
+    changed.imports = [
+        os.path.abspath(place) if place.endswith(".py") else place for place in changed.imports
+    ]
+    if changed.model is not None:
+        module, name = early.split_place(changed.model)
+        if module.endswith(".py"):
+            changed.model = f"{os.path.abspath(module)}:{name}"
+    return changed
 
 
 def _size(text):
     """`32x48` as (32, 48)."""
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size. Needed: HxW, such as 32x32")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size. Needed: HxW, such as 32x32")
     return int(parts[0]), int(parts[1])
 
 
-def _numbers(kind):
-    """A type for numbers with commas."""
+def _integer(least):
+    """A type for integers that are not too small."""
 
     def convert(text):
-        try:
-            return [kind(part) for part in text.split(",")]
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r}. Needed: numbers with commas") from None
+        with contextlib.suppress(ValueError):
+            if int(text) >= least:
+                return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r}. Needed: an integer of at least {least}")
 
     return convert
+
+
+def _positive(text):
+    """A number above 0."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r}. Needed: a number above 0")
+
+
+def _list_of(convert):
+    """A type for comma-separated values."""
+    return lambda text: [convert(part.strip()) for part in text.split(",")]

@@ -1,10 +1,14 @@
 """Numbers as people read them."""
 
 import math
+import re
 
 NONE = "–"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 MINUS = "\N{MINUS SIGN}"
+
+# What the warning of a row says where only the evaluation was unfair.
+LAGS = "the moving statistics lag behind"
 
 
 def number(value, digits: int = 4) -> str:
@@ -40,6 +44,24 @@ def error(value, percent: bool, sign: bool = False) -> str:
     if value < 0:
         return MINUS + text
     return f"+{text}" if sign else text
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of the examples, by its name.
+
+    >>> is_share("val_error"), is_share("val_loss")
+    (True, False)
+    """
+    return bool(re.search("error|acc(uracy)?($|_)", metric))
+
+
+def score(value, metric: str, percent: bool) -> str:
+    """A score, as a percentage where the metric is a share of the examples.
+
+    >>> score(0.02, "val_error", percent=True), score(0.02, "val_loss", percent=True)
+    ('2.00\u202f%', '0.02')
+    """
+    return error(value, percent=percent and is_share(metric))
 
 
 def points(value, percent: bool, sign: bool = False) -> str:

@@ -1,14 +1,22 @@
 """The hypermodel: norm spec -> compiled model."""
 
+import contextlib
 import inspect
+from typing import Any
 
 import keras
 import keras_tuner
+import numpy as np
 
 import kerasnorm
 from kerasnorm import models
-from search.errors import BadInput, unknown
-from search.space import NormSpace, Site
+from search import fingerprint
+from search.errors import BadInput, SearchError, one_line, unknown
+from search.fitting import check_model, last_activation
+from search.space import NormSpace, Place
+
+# How the norms of a trained model begin.
+STARTS = ("fresh", "preserved", "converted")
 
 
 class NormHyperModel(keras_tuner.HyperModel):
@@ -20,7 +28,7 @@ class NormHyperModel(keras_tuner.HyperModel):
             the name of an architecture in `kerasnorm.models` (with `input_shape` and `classes`),
             which is planned, not built, to know its norm sites;
             a Keras model, functional or Sequential, in which the norms are replaced. Its weights
-            are kept: every trial starts from them.
+            are kept: every trial starts from them. `start` says how the norms begin.
         space: a `NormSpace`; None makes one from the network's norm sites, for which a function is
             called once.
         compile: `compile(model, values)`, which compiles a model that is not; None takes Adam and
@@ -30,7 +38,14 @@ class NormHyperModel(keras_tuner.HyperModel):
             `kerasnorm.ConsistentModel`. Searched is then how many of them, from the first on, have
             branches of their own in training: with 1 the norm is the plain one.
         jit_compile: as in `keras.Model.compile`, where this class compiles.
-        input_shape, classes: of an architecture given by its name.
+        start: how the norms of a Keras model begin: `"fresh"`, with those weights that old and new
+            norm have in common; `"preserved"`, with what the old norm computes as far as
+            `replace_norms(preserve=True)` can give it; `"converted"`, fitted to that by
+            `kerasnorm.calibrate`.
+        start_data: unlabelled inputs for `"converted"`, arrays as `calibrate` takes them.
+        start_examples: how many of them at most.
+        input_shape, classes: of the data. An architecture given by its name needs them; any other
+            network is refused where it does not fit them.
         arguments: further ones of that architecture.
         **options: of `NormSpace`, where `space` is None.
 
@@ -51,6 +66,10 @@ class NormHyperModel(keras_tuner.HyperModel):
         5 points
     """
 
+    # The model that a network's function gave to make the space of, and what both are.
+    _first: Any = None
+    _fingerprint: Any = None
+
     def __init__(
         self,
         network,
@@ -62,9 +81,15 @@ class NormHyperModel(keras_tuner.HyperModel):
         input_shape=None,
         classes=None,
         arguments=None,
+        start="fresh",
+        start_data=None,
+        start_examples=512,
         **options,
     ):
         super().__init__(name="norms")
+        self.start = start
+        self.start_examples = start_examples
+        self._start_data = _start_data(network, start, start_data, start_examples)
         self.network = network
         self.compile = compile
         self.learning_rate = learning_rate
@@ -87,6 +112,37 @@ class NormHyperModel(keras_tuner.HyperModel):
                 f"{len(transforms or [])} transforms. Needed: transforms=[None, ...], one for "
                 "each branch."
             )
+        if self._first is not None:
+            self._fingerprint = self._fingerprint_of(self._first)
+            self._first = None
+
+    def fingerprint(self):
+        """What the network is and how it is trained, as `search.fingerprint` tells it.
+
+        The norms are those of "batch". A network's function is called once, unless that was done.
+        """
+        if self._fingerprint is None:
+            self._fingerprint = self._fingerprint_of(None)
+        return self._fingerprint
+
+    def _fingerprint_of(self, model):
+        try:
+            if model is None:
+                model = self._builder("batch")
+            given = isinstance(self.network, keras.Model)
+            network = fingerprint.of_network(self.network if given else model, weights=given)
+            self._finish(model, self.space.active({}))
+            trained = {"network": network, "training": fingerprint.of_training(model)}
+            if self.start == "converted":
+                trained["start"] = {"norms": self.start, "examples": self.start_examples}
+            elif self.start != "fresh":
+                trained["start"] = {"norms": self.start}
+            return trained
+        except SearchError:
+            raise
+        except Exception as error:
+            # The trials will say more of it.
+            return {"network": {"error": one_line(error)}, "training": None}
 
     def declare_hyperparameters(self, hp):
         """Declare the whole space; nothing is built."""
@@ -104,16 +160,24 @@ class NormHyperModel(keras_tuner.HyperModel):
         model = self._builder(spec)
         if not isinstance(model, keras.Model):
             raise BadInput(f"the network's function returned {model!r}. Needed: a Keras model.")
+        if self._start_data is not None:
+            kerasnorm.calibrate(
+                model, self.network, self._start_data, examples=self.start_examples, verbose=0
+            )
         branches = values.get("branches", 1)
         if branches > 1:
-            plain, model = model, kerasnorm.ConsistentModel(model, self.transforms[:branches])
-            if plain.compiled:
-                model.compile_from_config(plain.get_compile_config())
+            single, model = model, kerasnorm.ConsistentModel(model, self.transforms[:branches])
+            if single.compiled:
+                model.compile_from_config(single.get_compile_config())
+        self._finish(model, values)
+        return model
+
+    def _finish(self, model, values):
+        """Compile a model that is not, and set what is searched."""
         if not model.compiled:
             (self.compile or self._compile)(model, values)
         if values.get("learning_rate") is not None:
             model.optimizer.learning_rate = values["learning_rate"]
-        return model
 
     def fit(self, hp, model, *args, **kwargs):
         """Train; a searched batch size counts for arrays."""
@@ -123,7 +187,8 @@ class NormHyperModel(keras_tuner.HyperModel):
         return model.fit(*args, **kwargs)
 
     def _compile(self, model, values):
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not _has_softmax(model))
+        logits = last_activation(model) != "softmax"
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
         model.compile(
             keras.optimizers.Adam(self.learning_rate),
             loss,
@@ -139,7 +204,8 @@ class NormHyperModel(keras_tuner.HyperModel):
                 raise BadInput(f"architecture {network!r} needs input_shape and classes.")
             return lambda spec: function(*self._shapes, norm=spec, **self._arguments)
         if isinstance(network, keras.Model):
-            return lambda spec: kerasnorm.replace_norms(network, spec)
+            preserve = self.start != "fresh"
+            return lambda spec: kerasnorm.replace_norms(network, spec, preserve=preserve)
         if callable(network):
             return network
         raise BadInput(
@@ -147,17 +213,49 @@ class NormHyperModel(keras_tuner.HyperModel):
             "of an architecture."
         )
 
+    def _first_model(self):
+        """What the network's function returns; if it fails, an error that says how."""
+        name = getattr(self.network, "__qualname__", repr(self.network))
+        needed = 'Needed: a function that takes a norm spec, such as "batch", and returns a model.'
+        try:
+            inspect.signature(self.network).bind("batch")
+        except TypeError as error:
+            raise BadInput(
+                f"{name} cannot be called with a norm spec: {error}. {needed}"
+            ) from error
+        except ValueError:
+            # Some callables have no signature.
+            pass
+        try:
+            model = self._builder("batch")
+        except SearchError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise BadInput(f'{name}("batch") raised {one_line(error)}. {needed}') from error
+        if not isinstance(model, keras.Model):
+            raise BadInput(f"{name} returned {model!r}. {needed}")
+        return model
+
     def _own_space(self, options):
         """The space of the network's norm sites."""
         function = _architecture(self.network) if isinstance(self.network, str) else None
         if function is not None:
+            known = inspect.signature(function).parameters
+            for argument in self._arguments:
+                if argument not in known:
+                    raise BadInput(f"architecture {self.network!r} does not take {argument}.")
             # Nothing is built.
-            plan = models.plan(function, *self._shapes, **self._arguments)
+            with _refusals():
+                plan = models.plan(function, *self._shapes, **self._arguments)
             return NormSpace([_planned(site) for site in plan.sites], **options)
-        if isinstance(self.network, keras.Model):
-            return NormSpace(self.network, **options)
-        model = self._builder("batch")
-        space = NormSpace(model, **options)
+        model = self.network if isinstance(self.network, keras.Model) else self._first_model()
+        with _refusals():
+            space = NormSpace(model, **options)
+        if None not in self._shapes:
+            check_model(model, *self._shapes)
+        if model is self.network:
+            return space
+        self._first = model
         if "stages" in space.placements:
             # A function says itself what its stages are, if it has any.
             stages = len({site.stage for site in space.sites})
@@ -167,6 +265,40 @@ class NormHyperModel(keras_tuner.HyperModel):
                 others = [word for word in space.placements if word != "stages"]
                 space = NormSpace(model, **{**options, "placements": others or ["all"]})
         return space
+
+
+def _start_data(network, start, data, examples):
+    """The examples for `"converted"`, evenly from all of the data; else None."""
+    if start not in STARTS:
+        raise unknown("start", start, STARTS)
+    if start != "fresh" and not isinstance(network, keras.Model):
+        raise BadInput(
+            f"start={start!r} and a network that is no Keras model, so its norms were not trained. "
+            "Needed: a trained Keras model, or start='fresh'."
+        )
+    if start != "converted":
+        return None
+    if data is None:
+        raise BadInput("start='converted' without start_data. Needed: unlabelled inputs, arrays.")
+    if isinstance(examples, bool) or not isinstance(examples, int) or examples < 2:
+        raise BadInput(f"start_examples={examples!r}. Needed: an integer of at least 2.")
+
+    def some(array):
+        rows = np.linspace(0, len(array) - 1, min(examples, len(array)))
+        return np.asarray(array)[rows.round().astype(int)]
+
+    return keras.tree.map_structure(some, data)
+
+
+@contextlib.contextmanager
+def _refusals():
+    """What the models and the surgery refuse, as refusals of the search."""
+    try:
+        yield
+    except SearchError:
+        raise
+    except ValueError as error:
+        raise BadInput(str(error)) from error
 
 
 def architectures():
@@ -203,16 +335,4 @@ def _architecture(name):
 
 def _planned(site):
     """A norm site of an architecture that was planned, as the space has it."""
-    axis = site.axis % len(site.shape)
-    size = tuple(s for i, s in enumerate(site.shape) if i not in (0, axis))
-    return Site(site.channels, size, site.stage)
-
-
-def _has_softmax(model):
-    """Whether a model's outputs are probabilities."""
-    if isinstance(model, kerasnorm.ConsistentModel):
-        model = model.model
-    outputs = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    last = outputs[-1] if outputs else None
-    activation = getattr(last, "activation", None)
-    return isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax
+    return Place(site.channels, site.size, site.stage)

@@ -3,7 +3,7 @@
 A random forest learns a trial's rank from its hyperparameters; a hyperparameter is as important as
 the forest gets worse when its values are shuffled among trials that it did not learn from.
 
-Why not Optuna's fANOVA or PED-ANOVA: they look only at what every trial has, and in a conditional
+Why not fANOVA or PED-ANOVA: they look only at what every trial has, and in a conditional
 space that is little more than the kind of norm. Here a hyperparameter that a trial does not have
 is a value of its own, a conditional one is shuffled among the trials that have it, and one that
 decides what others there are is shuffled together with them. Ranks, not scores, since one diverged
@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+
+from search.objective import Objective
+from search.rows import TrialRow
 
 FEWEST_TRIALS = 10
 SHUFFLES = 20
@@ -59,9 +62,9 @@ def of_trials(trial_rows: Sequence[Mapping[str, Any]], direction: str = "min") -
     >>> list(importance.shares), importance.shares["a"] > 0.8
     (['a', 'b'], True)
     """
-    rows = [row for row in trial_rows if row["values"]]
-    names = list(dict.fromkeys(name for row in rows for name in row["values"]))
-    values = {name: [row["values"].get(name) for row in rows] for name in names}
+    rows = [row for row in map(TrialRow.of, trial_rows) if row.hyperparameters]
+    names = list(dict.fromkeys(name for row in rows for name in row.hyperparameters))
+    values = {name: [row.hyperparameters.get(name) for row in rows] for name in names}
     varied = [name for name in names if len({repr(value) for value in values[name]}) > 1]
     if len(rows) < FEWEST_TRIALS or not varied:
         why = (
@@ -143,15 +146,10 @@ def _numeric_with_many(values: Sequence[Any]) -> bool:
     return all(isinstance(value, float) for value in known) and len(set(known)) > len(known) / 2
 
 
-def _ranks(rows: Sequence[Mapping[str, Any]], direction: str) -> np.ndarray:
+def _ranks(rows: Sequence[TrialRow], direction: str) -> np.ndarray:
     """The place of each trial, 0 for the best and 1 for the worst; equals share theirs."""
-    sign = -1.0 if direction == "max" else 1.0
-    scores = [
-        sign * row["score"]
-        if row["status"] != "failed" and row["score"] is not None and math.isfinite(row["score"])
-        else math.inf
-        for row in rows
-    ]
+    objective = Objective("", direction)
+    scores = [objective.cost(row.score) if row.is_scored else math.inf for row in rows]
     ranks = stats.rankdata(scores)
     return (ranks - 1) / (len(rows) - 1)
 

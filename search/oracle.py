@@ -1,6 +1,5 @@
-"""Oracles: Optuna's TPE behind `keras_tuner.Oracle`, and what makes any oracle safe to drive."""
+"""Oracles: TPE behind `keras_tuner.Oracle`, and what makes any oracle safe to drive."""
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -11,27 +10,19 @@ import warnings
 from typing import Any
 
 import keras_tuner
-import optuna
 import sklearn.exceptions
-from keras_tuner.src.engine.objective import MultiObjective
-from keras_tuner.src.engine.trial import TrialStatus
-from optuna.trial import TrialState
 
 from search.errors import BadInput, unknown
-from search.store import plain
+from search.jsonable import jsonable
+from search.names import ORACLES, direction_of
+from search.objective import Objective
+from search.private import keras_tuner as private_tuner
+from search.private.keras_tuner import MultiObjective, TrialStatus
+from search.rows import Status
+from search.tpe import Categorical, Numeric, ParzenEstimator
 
-ORACLES = ("tpe", "random", "bayesian", "hyperband", "grid")
-# How often TPE is asked for something new before it is taken to have no more.
-PROPOSALS = 20
 # What Hyperband adds to the values of a point.
 OWN_PREFIX = "tuner/"
-DIRECTIONS = {
-    "val_error": "min",
-    "val_loss": "min",
-    "val_accuracy": "max",
-    "val_sparse_categorical_accuracy": "max",
-    "val_categorical_accuracy": "max",
-}
 
 
 def objective_of(objective):
@@ -51,21 +42,15 @@ def objective_of(objective):
         return objective
     if not isinstance(objective, str):
         raise BadInput(f"objective {objective!r}. Needed: a name, or one keras_tuner.Objective.")
-    name, _, direction = objective.partition(":")
-    direction = direction or DIRECTIONS.get(name)
-    if direction not in ("min", "max"):
-        raise BadInput(
-            f"objective {objective!r}: whether less or more of it is better is not known. Needed: "
-            f"one of {', '.join(DIRECTIONS)}, or its name with :min or :max."
-        )
-    return keras_tuner.Objective(name, direction)
+    return keras_tuner.Objective(*direction_of(objective))
 
 
 class TPEOracle(keras_tuner.Oracle):
-    """Optuna's TPE, which knows conditions, as a KerasTuner oracle.
+    """TPE, which knows conditions, as a KerasTuner oracle: `search.tpe`.
 
-    It keeps nothing of its own: each proposal is a function of the seed and of the trials so far,
-    so that it goes on from restored or replayed trials as if nothing had happened.
+    It keeps nothing of its own but a view of the trials: each proposal is a function of the seed
+    and of the trials so far, so that it goes on from restored or replayed trials as if nothing had
+    happened, and nobody need ask it again for what it proposed.
 
     Args:
         objective: a `keras_tuner.Objective`.
@@ -86,14 +71,18 @@ class TPEOracle(keras_tuner.Oracle):
         True
     """
 
+    # Whether proposals depend on the seed and the trials alone.
+    stateless = True
+
     def __init__(self, objective=None, max_trials=10, startup_trials=10, seed=0, **kwargs):
         super().__init__(objective=objective, max_trials=max_trials, seed=seed, **kwargs)
-        # KerasTuner takes 0 for no seed.
-        self.seed = self._seed_state = random.randrange(2**31) if seed is None else int(seed)
+        own = random.randrange(2**31) if seed is None else int(seed)
+        private_tuner.begin_random_numbers(self, own)
         self.startup_trials = startup_trials
         self.stopped: list[str] = []
         # Whether values were tried already; whoever knows better than by the values says so.
-        self.is_tried = self._duplicate
+        self.is_tried = private_tuner.has_tried(self)
+        self._view = _View(self)
 
     def mark_stopped(self, trial_id):
         """Say that a trial was stopped early: its score is its last value, not its final one."""
@@ -101,62 +90,12 @@ class TPEOracle(keras_tuner.Oracle):
 
     def populate_space(self, trial_id):
         """Propose the values of a trial."""
-        with _quiet():
-            sampler = optuna.samplers.TPESampler(
-                n_startup_trials=self.startup_trials,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-                seed=_seed(self.seed, trial_id),
-            )
-            directions = optuna.study.StudyDirection
-            study = optuna.create_study(
-                direction=directions.MAXIMIZE
-                if self.objective.direction == "max"
-                else directions.MINIMIZE,
-                sampler=sampler,
-            )
-            for number in self.start_order:
-                study.add_trial(self._told(self.trials[number]))
-            # What was proposed and tried already counts as running, which drives it elsewhere,
-            # but not far: a good region that is small gets searched to its end.
-            for _ in range(PROPOSALS):
-                values = self._proposed(study.ask())
-                if not self.is_tried(values):
-                    break
-        return {"status": TrialStatus.RUNNING, "values": values}
-
-    def _proposed(self, asked):
-        """The values of one of Optuna's trials."""
-        values: dict[str, Any] = {}
-        for hp in self.hyperparameters.space:
-            if _active(hp, values):
-                values[hp.name] = asked._suggest(hp.name, _distribution(hp))
-        return values
-
-    def _told(self, trial):
-        """A trial as Optuna keeps it."""
-        values = trial.hyperparameters.values
-        spaces = {
-            hp.name: _distribution(hp)
-            for hp in self.hyperparameters.space
-            if hp.name in values and _active(hp, values)
-        }
-        state, score, reported = TrialState.FAIL, None, {}
-        if trial.status == TrialStatus.RUNNING:
-            state = TrialState.RUNNING
-        elif trial.status == TrialStatus.COMPLETED and trial.trial_id in self.stopped:
-            # Among the stopped ones, the later the better, then by the last value.
-            state, reported = TrialState.PRUNED, {trial.best_step: trial.score}
-        elif trial.status == TrialStatus.COMPLETED:
-            state, score = TrialState.COMPLETE, trial.score
-        return optuna.trial.create_trial(
-            state=state,
-            params={name: values[name] for name in spaces},
-            distributions=spaces,
-            value=score,
-            intermediate_values=reported,
+        found = self._view.estimator().propose(
+            _seed(self.seed, trial_id), self.startup_trials, self.is_tried
         )
+        order = (hp.name for hp in self.hyperparameters.space)
+        values = {name: found[name] for name in dict.fromkeys(order) if name in found}
+        return {"status": TrialStatus.RUNNING, "values": values}
 
     def get_state(self):
         """The state of every oracle, and which trials were stopped."""
@@ -166,6 +105,51 @@ class TPEOracle(keras_tuner.Oracle):
         """Restore what `get_state` gave."""
         super().set_state(state)
         self.stopped = list(state["stopped"])
+        self._view = _View(self)
+
+
+class _View:
+    """An oracle's trials as its estimator sees them, brought up to date when it is asked.
+
+    Args:
+        oracle: a `TPEOracle`.
+    """
+
+    def __init__(self, oracle):
+        self._oracle = oracle
+        self._space: list[Any] = []
+        self._estimator: Any = None
+        # The numbers of the trials that have not ended, as far as is known here.
+        self._running: list[int] = []
+        self._stopped: dict[str, None] = {}
+
+    def estimator(self):
+        """A `search.tpe.ParzenEstimator` that knows all trials."""
+        oracle = self._oracle
+        if self._estimator is None or len(self._space) != len(oracle.hyperparameters.space):
+            self._space = list(oracle.hyperparameters.space)
+            self._estimator = ParzenEstimator([_axis(hp) for hp in self._space])
+            self._running = []
+        for number in range(len(self._estimator), len(oracle.start_order)):
+            trial = oracle.trials[oracle.start_order[number]]
+            self._estimator.add(trial.hyperparameters.values)
+            self._running.append(number)
+        self._stopped.update(dict.fromkeys(oracle.stopped[len(self._stopped) :]))
+        self._running = [number for number in self._running if not self._ended(number)]
+        return self._estimator
+
+    def _ended(self, number):
+        """Whether a trial has ended; then the estimator is told how."""
+        oracle = self._oracle
+        trial = oracle.trials[oracle.start_order[number]]
+        if trial.status == TrialStatus.RUNNING:
+            return False
+        score, step = None, None
+        if trial.status == TrialStatus.COMPLETED:
+            score = Objective.of(oracle.objective).cost(trial.score)
+            step = trial.best_step if trial.trial_id in self._stopped else None
+        self._estimator.tell(number, score, step, trial.hyperparameters.values)
+        return True
 
 
 def _active(hp, values):
@@ -173,22 +157,39 @@ def _active(hp, values):
     return all(values.get(c.name) in c.values for c in hp.conditions)
 
 
-def _distribution(hp):
-    """Optuna's distribution for one of KerasTuner's hyperparameters."""
-    distributions = optuna.distributions
+def _axis(hp):
+    """One of KerasTuner's hyperparameters as an axis, and its conditions."""
+    conditions = [(condition.name, condition.values) for condition in hp.conditions]
     if hasattr(hp, "sampling"):
+        integer = isinstance(hp, keras_tuner.engine.hyperparameters.Int)
         log = hp.sampling in ("log", "reverse_log")
-        low, high = hp.min_value, hp.max_value
-        if isinstance(hp, keras_tuner.engine.hyperparameters.Int):
-            step = 1 if log or not hp.step else hp.step
-            return distributions.IntDistribution(low, high, log=log, step=step)
-        step = None if log or not hp.step else hp.step
-        return distributions.FloatDistribution(low, high, log=log, step=step)
+        step = 1 if integer and (log or not hp.step) else None if log else hp.step or None
+        return Numeric(hp.name, hp.min_value, hp.max_value, log, step, integer), conditions
+    return Categorical(hp.name, _values_of(hp)), conditions
+
+
+def _values_of(hp):
+    """What a hyperparameter without an order can be."""
     if isinstance(hp, keras_tuner.engine.hyperparameters.Boolean):
-        return distributions.CategoricalDistribution((False, True))
+        return False, True
     if isinstance(hp, keras_tuner.engine.hyperparameters.Fixed):
-        return distributions.CategoricalDistribution((hp.value,))
-    return distributions.CategoricalDistribution(tuple(hp.values))
+        return (hp.value,)
+    return tuple(hp.values)
+
+
+def _is_point(space, values):
+    """Whether values are those of a point of a space of KerasTuner's."""
+    for hp in space:
+        if not _active(hp, values):
+            continue
+        if hp.name not in values:
+            return False
+        value = values[hp.name]
+        if not hasattr(hp, "sampling") and value not in _values_of(hp):
+            return False
+        if hasattr(hp, "sampling") and not hp.min_value <= value <= hp.max_value:
+            return False
+    return True
 
 
 def _without_warnings(function):
@@ -201,19 +202,6 @@ def _without_warnings(function):
             return function(*args)
 
     return quiet
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Without Optuna's log, and without its word on every use that TPE's options are young."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(level)
 
 
 def _seed(*parts):
@@ -289,20 +277,22 @@ class Asker:
         own_order = isinstance(oracle, keras_tuner.oracles.GridSearchOracle)
         self._queue = [] if own_order else list(enqueued)
         self._random = random.Random(_seed("unseen", oracle.seed))
+        # What the journal says was proposed.
+        self._given: dict | None = None
         self._adopt()
 
     def _adopt(self):
         oracle = self.oracle
         oracle.verbose = 0
-        # The check raises inside of a lock that is not released then.
-        oracle.max_consecutive_failed_trials = math.inf
+        private_tuner.count_no_failures(oracle)
         # A trial that failed fails again; the journal keeps what it said.
         oracle.max_retries_per_trial = 0
-        oracle.save = oracle._save_trial = lambda *args: None
+        private_tuner.write_nothing(oracle)
         if self.space is not None:
             declared = oracle.get_space()
             self.space.declare(declared)
             oracle.update_space(declared)
+        private_tuner.copy_spaces_quickly(oracle)
         if hasattr(oracle, "is_tried"):
             oracle.is_tried = lambda values: self._key(values) in self._seen
         self._populate = _without_warnings(oracle.populate_space)
@@ -325,20 +315,33 @@ class Asker:
             return None
         self.trials.append(trial)
         self._seen.add(self._key(trial.hyperparameters.values))
+        if self._is_stateless:
+            # Asked or replayed, the queue is the same.
+            while self._queue and self._key(self._queue[0]) in self._seen:
+                self._queue.pop(0)
         return number, trial
 
+    @property
+    def _is_stateless(self):
+        return getattr(self.oracle, "stateless", False)
+
     def replay(self, values):
-        """Ask again for what the journal says was asked for."""
+        """Bring back what the journal says was asked for.
+
+        An oracle whose proposals depend on more than the trials is asked again.
+        """
         self.exhausted = False
         limits, self._limits = self._limits, []
+        if self._is_stateless and _is_point(self.oracle.hyperparameters.space, values):
+            self._given = dict(values)
         # More trials than before may be wanted: that must not change the names of the old ones.
         asked = self.ask()
-        self._limits = limits
-        if asked is None or plain(asked[1].hyperparameters.values) != values:
+        self._limits, self._given = limits, None
+        if asked is None or jsonable(asked[1].hyperparameters.values) != values:
             got = None if asked is None else asked[1].hyperparameters.values
             raise BadInput(
-                f"the oracle proposes {json.dumps(plain(got))} where the journal has "
-                f"{json.dumps(values)}. Needed: the versions of keras-tuner and optuna that the "
+                f"the oracle proposes {json.dumps(jsonable(got))} where the journal has "
+                f"{json.dumps(values)}. Needed: the version of keras-tuner that the "
                 "search was begun with, or a new folder."
             )
         return asked
@@ -348,7 +351,7 @@ class Asker:
 
         Args:
             number: of the trial.
-            status: `"completed"`, `"stopped"` or `"failed"`.
+            status: a `search.rows.Status`.
             score: the objective.
             step: the epoch that the score is of.
             message: a traceback.
@@ -359,36 +362,35 @@ class Asker:
             found = keras_tuner.HyperParameters.from_config(space)
             trial.hyperparameters.merge(found.space)
             trial.hyperparameters.values.update(found.values)
-        failed = status == "failed" or score is None or not math.isfinite(score)
+        failed = status == Status.FAILED or score is None or not math.isfinite(score)
         if failed and isinstance(self.oracle, keras_tuner.oracles.HyperbandOracle):
             # It waits for the scores of a whole round before it promotes anything.
-            worst = sys.float_info.max
-            failed, score = False, -worst if self.oracle.objective.direction == "max" else worst
+            worst = sys.float_info.max * Objective.of(self.oracle.objective).sign
+            failed, score = False, worst
         if failed:
             trial.status, trial.message = TrialStatus.FAILED, message
         else:
             self.oracle.update_trial(trial.trial_id, {self.oracle.objective.name: score}, step)
             trial.status = TrialStatus.COMPLETED
-            if status == "stopped" and hasattr(self.oracle, "mark_stopped"):
+            if status == Status.STOPPED and hasattr(self.oracle, "mark_stopped"):
                 self.oracle.mark_stopped(trial.trial_id)
         self.oracle.end_trial(trial)
         self._seen.add(self._key(trial.hyperparameters.values))
 
     def needed(self):
         """The trials whose weights the oracle may ask to go on from."""
-        brackets = getattr(self.oracle, "_brackets", ())
-        return [
-            int(info["id"]) for bracket in brackets for infos in bracket["rounds"] for info in infos
-        ]
+        return private_tuner.promotable(self.oracle)
 
     def _key(self, values):
         if self.space is not None:
             return self.space.key(values)
         own = {k: v for k, v in values.items() if not k.startswith(OWN_PREFIX)}
-        return json.dumps(plain(own), sort_keys=True)
+        return json.dumps(jsonable(own), sort_keys=True)
 
     def _unseen(self, trial_id):
         """What the oracle proposes, where that is new."""
+        if self._given is not None:
+            return {"status": TrialStatus.RUNNING, "values": self._given}
         response = self._populate(trial_id)
         values = response.get("values") or {}
         if response["status"] == TrialStatus.STOPPED and self._gives_up_early():
@@ -412,10 +414,13 @@ class Asker:
             point = self._queue.pop(0)
             if self._key(point) not in self._seen:
                 return point
+        generator = self._random
+        if self._is_stateless:
+            generator = random.Random(_seed("unseen", self.oracle.seed, len(self.trials)))
         if self.space is not None:
-            return self.space.unseen(self._seen, self._random)
+            return self.space.unseen(self._seen, generator)
         for _ in range(200):
-            point = _random_point(self.oracle.hyperparameters.space, self._random)
+            point = _random_point(self.oracle.hyperparameters.space, generator)
             if self._key(point) not in self._seen:
                 return point
         return None

@@ -7,8 +7,91 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from search import formats
+from search.objective import Objective
+from search.rows import Status
 
-class Progress:
+
+class Observer:
+    """What the driver tells about a search; each method does nothing unless it is overridden."""
+
+    def trial_replayed(self, row):
+        """A trial of an earlier session."""
+
+    def trial_started(self, task):
+        """A trial begins."""
+
+    def placed(self, task, worker):
+        """A worker with this name has a task; None is the driver's own process."""
+
+    def lost(self, task, reason):
+        """A task was lost with its worker."""
+
+    def epoch_ended(self, task, epoch, value):
+        """An epoch of anything ended, with this objective."""
+
+    def trial_ended(self, task, row):
+        """A trial ended, one way or another."""
+
+    def run_started(self, task, total):
+        """A training for the answer begins, one of so many."""
+
+    def run_ended(self, task, row):
+        """A training for the answer ended."""
+
+
+class Observers(Observer):
+    """Several observers, told one after the other.
+
+    Args:
+        *observers: those; None is left out.
+    """
+
+    def __init__(self, *observers):
+        self.observers = [observer for observer in observers if observer is not None]
+
+    def trial_replayed(self, row):
+        """A trial of an earlier session."""
+        for observer in self.observers:
+            observer.trial_replayed(row)
+
+    def trial_started(self, task):
+        """A trial begins."""
+        for observer in self.observers:
+            observer.trial_started(task)
+
+    def placed(self, task, worker):
+        """A worker has a task."""
+        for observer in self.observers:
+            observer.placed(task, worker)
+
+    def lost(self, task, reason):
+        """A task was lost with its worker."""
+        for observer in self.observers:
+            observer.lost(task, reason)
+
+    def epoch_ended(self, task, epoch, value):
+        """An epoch of anything ended."""
+        for observer in self.observers:
+            observer.epoch_ended(task, epoch, value)
+
+    def trial_ended(self, task, row):
+        """A trial ended, one way or another."""
+        for observer in self.observers:
+            observer.trial_ended(task, row)
+
+    def run_started(self, task, total):
+        """A training for the answer begins."""
+        for observer in self.observers:
+            observer.run_started(task, total)
+
+    def run_ended(self, task, row):
+        """A training for the answer ended."""
+        for observer in self.observers:
+            observer.run_ended(task, row)
+
+
+class Progress(Observer):
     """Shows the trials, then the trainings for the answer.
 
     Args:
@@ -23,13 +106,15 @@ class Progress:
     def __init__(self, trials, epochs, objective, budget=None, console=None, lines=12):
         self.trials = trials
         self.epochs = epochs
-        self.objective = objective
+        self.objective = Objective.of(objective)
         self.budget = budget
         self.console = console or Console()
         self.lines = lines
         self.rows = []
         self.best = None
         self.now = {}
+        # Which worker has each task.
+        self.workers = {}
         self.started = time.monotonic()
         self.worked = 0
         self.title = "Search"
@@ -64,16 +149,31 @@ class Progress:
         self.now[task.number] = (task, epoch, value)
         self._refresh()
 
+    def placed(self, task, worker):
+        """A worker has a task."""
+        if worker is not None:
+            self.workers[task.number] = worker
+            self._refresh()
+
+    def lost(self, task, reason):
+        """A task was lost with its worker."""
+        self.now.pop(task.number, None)
+        what = f"trial {task.number}: {task.words}"
+        if task.arm is not None:
+            what = f"answer: {task.arm['arm']}, seed {task.seed}"
+        self._line(f"{what}: {reason}")
+        self._refresh()
+
     def trial_ended(self, task, row):
         """A trial ended, one way or another."""
         self.now.pop(task.number, None)
         self._note(row)
         self.worked += 1
         if self._live is None:
-            best = "none" if self.best is None else f"{self.best['score']:.4f}"
+            best = "none" if self.best is None else f"{self.best.score:.4f}"
             self._line(
-                f"trial {row['trial'] + 1}{self._of()}: {row['words']}: {self._result(row)}; "
-                f"best {best}; {self._left()}"
+                f"{len(self.rows)}{self._of()}: trial {row.trial}: {row.words}: "
+                f"{self._result(row)}; best {best}; {self._left()}"
             )
         self._refresh()
 
@@ -82,7 +182,7 @@ class Progress:
         if self.title != "Answer":
             self.title, self.total = "Answer", total
             self.started, self.worked = time.monotonic(), 0
-            self.rows, self.now = [], {}
+            self.rows, self.now, self.workers = [], {}, {}
         self.now[task.number] = (task, 0, None)
         self._refresh()
 
@@ -93,7 +193,7 @@ class Progress:
         self.rows.append(row)
         if self._live is None:
             self._line(
-                f"answer {self.worked} of {self.total}: {row['arm']}, seed {row['seed']}: "
+                f"answer {self.worked} of {self.total}: {row.arm}, seed {row.seed}: "
                 f"{self._result(row)}; {self._left()}"
             )
         self._refresh()
@@ -102,20 +202,19 @@ class Progress:
 
     def _note(self, row):
         self.rows.append(row)
-        sign = -1 if self.objective.direction == "max" else 1
-        if row["status"] == "completed" and (
-            self.best is None or sign * row["score"] < sign * self.best["score"]
+        if row.status is Status.COMPLETED and (
+            self.best is None or self.objective.is_better(row.score, self.best.score)
         ):
             self.best = row
 
     def _result(self, row):
-        if row["status"] == "failed":
-            return f"failed ({row['reason']})"
-        value, name = row["score"], self.objective.name
+        if row.status is Status.FAILED:
+            return f"failed ({row.reason})"
+        value, name = row.score, self.objective.name
         if self.title == "Answer":
-            value, name = row.get("test_error"), "test error"
-        if row["status"] == "stopped":
-            return f"stopped after epoch {row['epochs']} ({name} {value:.4f})"
+            value, name = row.test_error, "test error"
+        if row.status is Status.STOPPED:
+            return f"stopped after epoch {row.epochs} ({name} {value:.4f})"
         return f"{name} {value:.4f}"
 
     def _of(self):
@@ -130,7 +229,11 @@ class Progress:
             estimates.append(spent / self.worked * max(0, self.total - done))
         if self.budget is not None and self.title == "Search":
             estimates.append(max(0.0, self.budget - spent))
-        return f"{duration(min(estimates))} left" if estimates else "time left not known yet"
+        return (
+            f"{formats.seconds(round(min(estimates)))} left"
+            if estimates
+            else "time left not known yet"
+        )
 
     def _line(self, text):
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -146,32 +249,36 @@ class Progress:
         table.add_column("norm", ratio=1, overflow="fold")
         table.add_column(result, justify="right")
         table.add_column("epochs", justify="right")
+        if self.workers:
+            table.add_column("worker")
         table.add_column("")
         for row in self.rows[-self.lines :]:
-            value = row.get("test_error") if self.title == "Answer" else row["score"]
-            style = {"failed": "red", "stopped": "dim"}.get(row["status"], "")
+            value = row.test_error if self.title == "Answer" else row.score
+            style = {Status.FAILED: "red", Status.STOPPED: "dim"}.get(row.status, "")
             if self.best is not None and row is self.best:
                 style = "bold green"
             table.add_row(
-                str(row["trial"] + 1 if self.title == "Search" else row["seed"]),
-                _text(row.get("arm") or row["words"]),
+                str(row.trial if self.title == "Search" else row.seed),
+                _text(row.words if self.title == "Search" else row.arm),
                 "" if value is None else f"{value:.4f}",
-                str(row["epochs"]),
-                row["status"],
+                str(row.epochs),
+                *([row.worker or ""] if self.workers else []),
+                row.status,
                 style=style,
             )
         for task, epoch, value in self.now.values():
             table.add_row(
-                str(task.number + 1 if self.title == "Search" else task.seed),
-                _text(task.label.get("arm") or task.words),
+                str(task.number if self.title == "Search" else task.seed),
+                _text(task.words if task.arm is None else task.arm["arm"]),
                 "" if value is None else f"{value:.4f}",
                 f"{epoch}/{task.epochs}",
+                *([self.workers.get(task.number, "")] if self.workers else []),
                 "running",
                 style="cyan",
             )
         best = ""
         if self.best is not None and self.title == "Search":
-            best = f"; best {self.best['score']:.4f}: {self.best['words']}"
+            best = f"; best {self.best.score:.4f}: {self.best.words}"
         table.caption = _text(f"{self.title}: {len(self.rows)}{self._of()}; {self._left()}{best}")
         return table
 
@@ -181,16 +288,3 @@ def _text(text):
     from rich.text import Text
 
     return Text(text)
-
-
-def duration(seconds):
-    """Seconds for a reader.
-
-    >>> from search.progress import duration
-    >>> duration(75.4), duration(5), duration(7300)
-    ('1 min 15 s', '5 s', '2 h 1 min')
-    """
-    seconds = round(seconds)
-    if seconds >= 3600:
-        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
-    return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"

@@ -1,44 +1,48 @@
 """A whole search: data, trials, the trainings for the answer, the answer and its report."""
 
+import contextlib
 import dataclasses
-import importlib.metadata
-import json
-import os
+import html
 import pathlib
-import platform
-import shlex
 from typing import Any
 
-import keras
 import numpy as np
 
 from kerasnorm.core import backends
+from search import calls, executors, formats, stopping
 from search import data as datasets
-from search.driver import Driver, rule_for
-from search.errors import BadInput, NothingCompleted, unknown
+from search.batches import Batches
+from search.description import Search, architecture_of, transforms_of
+from search.errors import BadInput, CannotWrite, Interrupted, NothingCompleted
 from search.executors.base import Executor
-from search.executors.inline import InlineExecutor
 from search.hypermodel import NormHyperModel
-from search.oracle import Asker, make, objective_of
-from search.progress import Progress
-from search.space import PLAIN, words
-from search.store import Store, plain
-from search.trial import Runner, Task
-from search.tuner import task_for
+from search.jsonable import jsonable
+from search.manifest import manifest_of
+from search.names import PLAIN, refuse_kerastuner_roles
+from search.objective import Objective
+from search.oracle import make, objective_of
+from search.progress import Observers, Progress
+from search.report import live, terminal
+from search.rows import Status
+from search.space import norm_name
+from search.store import Store
+from search.task import arms_of
+from search.tasks import answer_tasks
+from search.wiring import Wiring
 
-EXECUTORS = {"inline": InlineExecutor}
-PACKAGES = ("kerasnorm", "keras", "keras-tuner", "optuna", "numpy", "tensorflow", "jax", "torch")
+# Of the arguments that are counts.
+MAY_BE_ZERO = ("seeds", "ablation", "seed")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
-    """What a search found.
+    """What a search found; `print` it for the answer and where the report lies.
 
     Attributes:
         rows: of the trials.
         runs: rows of the trainings for the answer.
         manifest: what was searched, and how.
-        answer: what `search.answer.conclude` makes of them; None without seeds.
+        answer: what `search.answer.conclude` makes of them.
         folder: where all of it lies.
     """
 
@@ -48,9 +52,27 @@ class Result:
     answer: Any
     folder: pathlib.Path
 
+    def __repr__(self):
+        lines = [
+            self.answer.sentence,
+            f"{formats.count(len(self.rows), 'trial')}, "
+            f"{formats.count(len(self.runs), 'training')} for the answer.",
+            *(f"{path}  {what}" for path, what in terminal.paths(self.answer, self.folder)),
+        ]
+        return "\n".join(lines)
 
+    def _repr_html_(self):
+        """The same for a notebook, with links."""
+        first, *others = map(html.escape, repr(self).splitlines()[:2])
+        for path, what in terminal.paths(self.answer, self.folder):
+            link = html.escape(path.absolute().as_uri())
+            others.append(f'<a href="{link}">{html.escape(str(path))}</a> {html.escape(what)}')
+        return "<br>".join([f"<strong>{first}</strong>", *others])
+
+
+@calls.goes_on
 def run(
-    network,
+    network=None,
     data="digits",
     norms=None,
     oracle="tpe",
@@ -60,11 +82,16 @@ def run(
     seeds=5,
     objective="val_error",
     executor="inline",
+    workers=None,
+    trial_seconds=None,
+    address=None,
+    cpus_per_trial=None,
+    gpus_per_trial=None,
     out="search-results",
     resume=False,
     seed=0,
     candidates=3,
-    baselines=PLAIN,
+    baselines=None,
     ablation=2,
     placements=("all", "first", "stages"),
     batch_size=64,
@@ -75,11 +102,16 @@ def run(
     augmentation=None,
     compile=None,
     arguments=None,
-    early_stopping=True,
+    start="fresh",
+    start_examples=512,
+    early_stopping="careful",
+    reestimate=False,
     jit_compile="auto",
+    deterministic=False,
     data_dir=None,
     image_size=None,
     command=None,
+    options=None,
     console=None,
 ):
     """Search the norms of a network on some data, and say how sure the answer is.
@@ -97,12 +129,23 @@ def run(
         seeds: on how many new seeds the best norms and the plain ones are trained for the answer; 0
             is none, and no answer.
         objective: measured on the validation part; see `NormTuner`.
-        executor: `"inline"`, or a `search.executors.base.Executor`.
+        executor: where trainings run: `"inline"`, in this process; `"processes"`, in other
+            processes of this machine; `"ray"`, on a Ray cluster; or a
+            `search.executors.base.Executor`.
+        workers: how many trainings run at a time. None is one, and on a cluster as many as there is
+            room for.
+        trial_seconds: a training that takes longer is begun once more, then it has failed; not for
+            `"inline"`.
+        address: of a Ray cluster; see `search.executors.ray`.
+        cpus_per_trial, gpus_per_trial: what each training on a Ray cluster gets.
         out: the folder for everything.
-        resume: go on with the search that is there.
+        resume: go on with the search that is there. What is not given is what that search was
+            begun with; arrays, and functions that are defined in a function or a notebook, have to
+            be given again.
         seed: of the proposals and of the trials. The answer's seeds are the ones after it.
         candidates: how many of the best norms are trained for the answer.
-        baselines: which plain norms they are compared with; those that are legal in the network.
+        baselines: which norms they are compared with; those that are legal in the network. None is
+            the plain ones among `norms`. Where there is none, nothing is compared.
         ablation: how many other values of each hyperparameter to train, one changed at a time,
             around the best of the trials that are trained again and have hyperparameters.
         placements, learning_rates, batch_sizes: of `NormSpace`.
@@ -111,35 +154,50 @@ def run(
         augmentation: True, or `(pad, flip)`: pad, crop at random, flip.
         compile: `compile(model, values)`; see `NormHyperModel`.
         arguments: further ones of an architecture given by its name.
-        early_stopping: whether bad trials are stopped.
+        start: how the norms of a Keras model begin: `"fresh"`, `"preserved"` or `"converted"`; see
+            `NormHyperModel`. A conversion sees training images without their labels.
+        start_examples: how many images a conversion sees at most.
+        early_stopping: which trials are stopped early: `"careful"` (or True), those that can no
+            longer become the best; `"bold"`, those below the median; `"off"` (or False), none.
+        reestimate: whether the moving statistics of norms are measured anew on training data
+            before each evaluation; see `kerasnorm.reestimate`.
         jit_compile: as in `keras.Model.compile`.
+        deterministic: whether to use only operations that repeat bit for bit, from here on.
         data_dir, image_size: see `search.data.load`.
         command: what replays this search, for the manifest.
+        options: of the command, for who resumes it.
         console: a `rich.console.Console` to show progress on; False shows nothing.
 
     Returns:
         A `Result`.
     """
-    objective = objective_of(objective)
-    for name, value, least in (
-        ("trials", trials, 1),
-        ("epochs", epochs, 1),
-        ("seeds", seeds, 0),
-        ("candidates", candidates, 1),
-        ("ablation", ablation, 0),
-        ("batch_size", batch_size, 1),
-        ("seed", seed, 0),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise BadInput(f"{name}={value!r}. Needed: an integer of at least {least}.")
-    if budget is not None and not budget > 0:
-        raise BadInput(f"budget={budget!r}. Needed: seconds, more than 0.")
-    if isinstance(executor, str):
-        if executor not in EXECUTORS:
-            raise unknown("executor", executor, EXECUTORS)
-        executor = EXECUTORS[executor]()
-    elif not isinstance(executor, Executor):
-        raise BadInput(f"executor={executor!r}. Needed: a name, or an Executor.")
+    refuse_kerastuner_roles()
+    given = dict(locals())
+    if isinstance(executor, Executor) and executor.options is not None:
+        given |= executor.options
+    call = calls.kept(given) | ({} if options is None else {"options": options})
+    _check(
+        network,
+        budget,
+        trials=trials,
+        epochs=epochs,
+        seeds=seeds,
+        candidates=candidates,
+        ablation=ablation,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    chosen_objective = objective_of(objective)
+    chosen_executor = executors.make(
+        executor,
+        workers=workers,
+        trial_seconds=trial_seconds,
+        address=address,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+    )
+    if deterministic:
+        backends.be_deterministic()
     loaded = datasets.load(data, data_dir, image_size)
     augmentation = datasets.checked_augmentation(loaded, augmentation)
     hypermodel = NormHyperModel(
@@ -151,84 +209,108 @@ def run(
         input_shape=loaded.input_shape,
         classes=loaded.classes,
         arguments=arguments,
+        start=start,
+        start_data=loaded.train.x,
+        start_examples=start_examples,
         norms=norms,
         placements=placements,
         learning_rates=learning_rates,
         batch_sizes=batch_sizes,
     )
-    space = hypermodel.space
-    _check_network(network, loaded)
-    oracle_name = oracle if isinstance(oracle, str) else type(oracle).__name__
-    chosen = make(oracle, objective, trials, seed, epochs) if isinstance(oracle, str) else oracle
-    asker = Asker(chosen, space, space.paper_defaults(), trials)
-    rule = early_stopping
-    if isinstance(rule, bool):
-        rule = rule_for(chosen, objective, epochs) if rule else None
-    size = space.size()
-    settings = {
-        "backend": keras.backend.backend(),
-        "dtype_policy": keras.config.dtype_policy().name,
-        "architecture": _described(network, arguments),
-        "data": loaded.described(),
-        "space": space.rows(),
-        "oracle": oracle_name,
-        "objective": objective.name,
-        "direction": objective.direction,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "augmentation": augmentation,
-        "transforms": None if transforms is None else list(map(_described_transform, transforms)),
-        "early_stopping": bool(early_stopping),
-        "seed": seed,
-        "trials": trials,
-        "seeds": seeds,
-        "budget": budget,
-        "candidates": candidates,
-        "ablation": ablation,
-    }
-    runner = Runner(
-        hypermodel, Inputs(loaded, batch_size, augmentation), objective, TestError(loaded)
+    description = Search(
+        architecture=architecture_of(network, arguments),
+        trained=hypermodel.fingerprint(),
+        data=loaded.described(),
+        space=hypermodel.space.rows(),
+        oracle=oracle if isinstance(oracle, str) else type(oracle).__name__,
+        objective=Objective.of(chosen_objective),
+        trials=trials,
+        budget=budget,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        augmentation=augmentation,
+        transforms=transforms_of(transforms),
+        early_stopping=stopping.named(early_stopping),
+        reestimate=bool(reestimate),
+        deterministic=bool(deterministic),
+        seed=seed,
+        seeds=seeds,
+        candidates=candidates,
+        baselines=_baselines(hypermodel.space, baselines),
+        ablation=ablation,
     )
+    if isinstance(oracle, str):
+        oracle = make(oracle, chosen_objective, trials, seed, epochs)
+    wiring = Wiring(
+        description,
+        hypermodel,
+        oracle,
+        chosen_executor,
+        Inputs(loaded, batch_size, augmentation),
+        early_stopping,
+        TestError(loaded),
+    )
+    made = jsonable(description.made_with(command, chosen_executor.devices))
+    with Store(out, description.settings(), resume, {**call, "made": made}) as store:
+        return _searched(wiring, store, manifest_of(store.settings, made), console)
+
+
+def _check(network, budget, **counts):
+    """Refuse what no search can be made of."""
+    if network is None:
+        raise BadInput(
+            "network=None. Needed: the name of an architecture, a function of a norm spec, or a "
+            "Keras model."
+        )
+    for name, value in counts.items():
+        least = 0 if name in MAY_BE_ZERO else 1
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise BadInput(f"{name}={value!r}. Needed: an integer of at least {least}.")
+    if budget is not None and not budget > 0:
+        raise BadInput(f"budget={budget!r}. Needed: seconds, more than 0.")
+
+
+def _searched(wiring, store, manifest, console):
+    """The trials, the trainings for the answer, and the report, however the search ends."""
+    search, space = wiring.description, wiring.space
     progress = None
     if console is not False:
-        progress = Progress(int(min(trials, size)), epochs, objective, budget, console)
-    with Store(out, settings, resume) as store:
-        driver = Driver(
-            asker,
-            executor,
-            store,
-            runner,
-            lambda number, values: task_for(number, values, space, seed, epochs, store),
-            objective,
-            rule,
-            keep=candidates,
-            budget=budget,
-            progress=progress,
-        )
-        with progress or _Nothing():
+        trials = int(min(search.trials, space.size()))
+        progress = Progress(trials, search.epochs, search.objective, search.budget, console)
+    reporter = live.Reporter(store.folder, store.rows, manifest)
+    driver = wiring.driver(store, search.candidates, search.budget, Observers(progress, reporter))
+
+    def finish():
+        manifest["overhead"] = store.history.overhead()
+        try:
+            return reporter.finish()
+        except OSError as error:
+            raise CannotWrite.of(store.folder / "report.html", error) from error
+
+    try:
+        with progress or contextlib.nullcontext():
             rows = driver.search()
-            if not any(row["status"] == "completed" for row in rows):
-                raise NothingCompleted(_why_nothing(rows, store.folder))
-            searched = driver.overhead()
-            tasks = []
-            if seeds:
-                tasks = _answer_tasks(
-                    rows, space, objective, candidates, baselines, ablation, seeds, seed, epochs
-                )
+            completed = any(row.status is Status.COMPLETED for row in rows)
+            tasks = answer_tasks(rows, space, search) if completed else []
+            manifest["arms"] = arms_of(tasks)
             runs = driver.retrain(tasks)
-        manifest = plain(
-            {
-                **settings,
-                "versions": _versions(),
-                "device": _device(),
-                "seeds": [seed + 1 + n for n in range(seeds)],
-                "command": command or _python_call(settings),
-                "overhead": _overhead(searched, store.folder / "manifest.json"),
-            }
-        )
-        answer = _concluded(store.folder, rows, runs, manifest) if seeds else None
-    return Result(rows, runs, manifest, answer, store.folder)
+            if not completed:
+                raise NothingCompleted(_why_nothing(rows, store.folder))
+    except BaseException as error:
+        wiring.executor.close()
+        # However a search ends, there is a report of what it did.
+        reporter.close()
+        if store.rows():
+            with contextlib.suppress(OSError):
+                finish()
+            if isinstance(error, (Interrupted, NothingCompleted)):
+                said = f"{error} The report of what there is: {store.folder / 'report.html'}"
+                raise type(error)(said) from None
+        raise
+    wiring.executor.close()
+    answer = finish()
+    return Result(jsonable(rows), jsonable(runs), manifest, answer, store.folder)
 
 
 class Inputs:
@@ -247,9 +329,7 @@ class Inputs:
 
     def __call__(self, task):
         size = task.values.get("batch_size", self.batch_size)
-        batches = datasets.Batches(
-            self.data.train, size, task.seed, self.augmentation, task.initial_epoch
-        )
+        batches = Batches(self.data.train, size, task.seed, self.augmentation, task.initial_epoch)
         part = self.data.validation
         return (batches,), {
             "validation_data": (part.x, part.y),
@@ -258,7 +338,7 @@ class Inputs:
 
 
 class TestError:
-    """The share of wrong answers on the test part.
+    """The share of wrong answers on the test part, and which examples were wrong.
 
     Args:
         data: a `Data`.
@@ -273,7 +353,8 @@ class TestError:
     def __call__(self, model, task):
         part = self.data.test
         outputs = model.predict(part.x, batch_size=_whole_batches(len(part)), verbose=0)
-        return float(np.mean(np.argmax(outputs, axis=-1) != part.y))
+        wrong = np.argmax(outputs, axis=-1) != part.y
+        return float(np.mean(wrong)), wrong
 
 
 def _whole_batches(count, most=512):
@@ -282,104 +363,17 @@ def _whole_batches(count, most=512):
     return -(-count // batches)
 
 
-class _Nothing:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
-
-
-def _check_network(network, data):
-    """Refuse a model whose inputs or outputs do not fit the data."""
-    if not isinstance(network, keras.Model):
-        return
-    expected = tuple(network.input_shape[1:])
-    if len(expected) != len(data.input_shape) or any(
-        a is not None and a != b for a, b in zip(expected, data.input_shape, strict=True)
-    ):
-        raise BadInput(
-            f"model '{network.name}' takes inputs of shape {expected}, and the data's examples "
-            f"have {data.input_shape}. Needed: the same."
-        )
-    if network.output_shape[-1] < data.classes:
-        raise BadInput(
-            f"model '{network.name}' has {network.output_shape[-1]} outputs, and the data "
-            f"{data.classes} classes. Needed: an output for each class."
-        )
-
-
-def _described(network, arguments):
-    """The network, for manifest and settings."""
-    if isinstance(network, str):
-        return {"name": network.lower(), **(arguments or {})}
-    if isinstance(network, keras.Model):
-        return {"model": network.name, "parameters": network.count_params()}
-    return {"function": f"{network.__module__}:{getattr(network, '__qualname__', network)}"}
-
-
-def _overhead(searched, manifest):
-    """The time spent outside of training, with that of the runs that this one went on from.
-
-    Args:
-        searched: seconds of this run.
-        manifest: the file of the last run, if there was one.
-    """
-    before = json.loads(manifest.read_text())["overhead"] if manifest.exists() else {}
-    seconds = {key: value + before.get(key, 0.0) for key, value in searched.items()}
-    return {**seconds, "share": seconds["outside_seconds"] / max(seconds["wall_seconds"], 1e-9)}
-
-
-def _described_transform(transform):
-    """One of Consistent Normalization's transformations, for manifest and settings."""
-    if transform is None:
-        return None
-    if isinstance(transform, keras.layers.Layer):
-        config = plain(transform.get_config())
-        about = {key: v for key, v in config.items() if key not in ("name", "dtype", "trainable")}
-        return {"transform": type(transform).__name__, **about}
-    return f"{transform.__module__}:{getattr(transform, '__qualname__', transform)}"
-
-
-def _answer_tasks(rows, space, objective, count, baselines, ablation, seeds, seed, epochs):
-    """The trainings for the answer: every arm on every seed, arm by arm."""
-    from search import answer as answers
-
-    direction = objective.direction
-    plain_specs = [space.default_spec(name) for name in baselines]
-    arms = answers.arms(rows, count, plain_specs, direction, words)
-    if ablation:
-        trained = {arm["trial"] for arm in arms}
-        best = [row for row in answers.ranked(rows, direction) if row["trial"] in trained]
-        around = (answers.ablation_arms(row, space, ablation) for row in best)
-        arms += next(filter(None, around), [])
-    return [
-        Task(
-            number=number,
-            spec=arm["spec"],
-            words=words(arm["spec"]),
-            values=arm["values"],
-            seed=seed + 1 + number % seeds,
-            epochs=epochs,
-            test=True,
-            label={k: v for k, v in arm.items() if k not in ("spec", "values", "trial")},
-        )
-        for number, arm in enumerate(arm for arm in arms for _ in range(seeds))
-    ]
-
-
-def _concluded(folder, rows, runs, manifest):
-    """The answer, with its report written."""
-    from search import answer as answers
-    from search import report
-
-    answer = answers.conclude(rows, runs, manifest)
-    report.write(folder, rows, runs, manifest, answer)
-    return answer
+def _baselines(space, asked):
+    """The names of the norms to compare with, those that the network can take."""
+    if asked is None:
+        return [name for name in space.norms if name in PLAIN]
+    words = asked.split(",") if isinstance(asked, str) else asked
+    names = dict.fromkeys(norm_name(word.strip()) for word in words)
+    return [name for name in names if space.refusal(name) is None]
 
 
 def _why_nothing(rows, folder):
-    failed = [row for row in rows if row["status"] == "failed"]
+    failed = [row for row in rows if row.status is Status.FAILED]
     if not failed:
         return (
             f"No trial completed: {len(rows)} were stopped early. Needed: a longer budget, or "
@@ -387,37 +381,5 @@ def _why_nothing(rows, folder):
         )
     return (
         f"No trial completed: {len(failed)} of {len(rows)} failed, the last one with "
-        f"{failed[-1]['reason']}. {folder / 'journal.jsonl'} has the tracebacks."
+        f"{failed[-1].reason}. {folder / 'journal.jsonl'} has the tracebacks."
     )
-
-
-def _versions():
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _device():
-    return f"{', '.join(backends.devices())}; {platform.machine()}, {os.cpu_count()} cores"
-
-
-def _python_call(settings):
-    """What to call in Python where no command was given."""
-    chosen = ("oracle", "trials", "epochs", "seeds", "seed", "batch_size", "learning_rate")
-    arguments = ", ".join(f"{key}={settings[key]!r}" for key in chosen)
-    objective = f"{settings['objective']}:{settings['direction']}"
-    return [f"search.run(network, data, objective={objective!r}, {arguments}, out=...)"]
-
-
-def shown(command):
-    """A command as one would type it.
-
-    >>> from search.running import shown
-    >>> shown(["python", "-m", "search", "--out", "a b"])
-    "python -m search --out 'a b'"
-    """
-    return shlex.join(command)

@@ -1,55 +1,25 @@
 """A trial: build, fit, stop early. It knows no oracle, and writes only weights it is told to."""
 
 import copy
-import dataclasses
-import datetime
 import gc
+import io
 import math
 import os
-import pathlib
 import statistics
 import time
 import traceback
 from typing import Any
 
+import h5py
 import keras
 import keras_tuner
 
 from kerasnorm.core import backends
-from search.errors import BadInput
-from search.store import plain
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What is to be trained; plain, so that it can be sent to another process.
-
-    Attributes:
-        number: of the trial, or of the training for the answer.
-        spec: the norm spec; None where a hypermodel of the user's is searched.
-        words: the same for a reader.
-        values: of the hyperparameters.
-        seed: of the initial weights, of dropout and of the order of the data.
-        epochs, initial_epoch: train from one to the other.
-        load: the file of weights to go on from.
-        save: the file to write the weights to.
-        test: whether to measure the error on the test part.
-        space: the hyperparameters known so far, as KerasTuner's configuration.
-        label: further entries of the row.
-    """
-
-    number: int
-    spec: Any
-    words: str
-    values: dict
-    seed: int
-    epochs: int | None
-    initial_epoch: int = 0
-    load: str | None = None
-    save: str | None = None
-    test: bool = False
-    space: dict | None = None
-    label: dict = dataclasses.field(default_factory=dict)
+from search import evaluation, examples, files, rows
+from search.errors import BadInput, SearchError
+from search.jsonable import jsonable
+from search.rows import Status
+from search.settings import Settings
 
 
 class Runner:
@@ -59,73 +29,117 @@ class Runner:
         hypermodel: a `keras_tuner.HyperModel`.
         inputs: `inputs(task) -> (args, kwargs)` of `hypermodel.fit`; new ones for each task.
         objective: a `keras_tuner.Objective`.
-        test: `test(model, task) -> error` on the test part, for tasks that ask for it.
+        test: `test(model, task)` gives the error on the test part, for tasks that ask for it, or
+            the error and the value of each test example that it is the mean of.
+        reestimate: whether moving statistics are measured anew before each evaluation.
+        deterministic: whether a process that it is sent to is to use only operations that repeat
+            bit for bit.
     """
 
-    def __init__(self, hypermodel, inputs, objective, test=None):
+    def __init__(
+        self,
+        hypermodel,
+        inputs,
+        objective,
+        test=None,
+        reestimate=False,
+        deterministic=False,
+    ):
         self.hypermodel = hypermodel
         self.inputs = inputs
         self.objective = objective
         self.test = test
+        self.reestimate = reestimate
+        self.deterministic = deterministic
         # The last model of an arm of the answer, and what it was made for.
         self._last: tuple[Any, Any] = (None, None)
 
-    def __getstate__(self):
-        return {**self.__dict__, "_last": (None, None)}
+    def __reduce__(self):
+        state = {**self.__dict__, "_last": (None, None)}
+        return _runner_of, (Settings(self.deterministic), state)
 
     def __call__(self, task, report):
         """Train once; whatever goes wrong with this one task becomes a failed row."""
         start = time.perf_counter()
-        row = new_row(task)
+        row = rows.begun(task)
+        # Entries of the row, as they become known.
+        found: dict[str, Any] = {}
         watch = _Watch(self.objective, report, task.seed)
         try:
             with backends.forgetting_traces():
-                self._train(task, row, watch)
-        except (KeyboardInterrupt, SystemExit, GeneratorExit, BadInput):
+                self._train(task, found, watch)
+        except (KeyboardInterrupt, SearchError):
             raise
         except BaseException as error:
-            # BaseException: a backend's fatal errors are not always of class Exception.
-            row["status"] = "failed"
-            row["reason"] = f"{type(error).__name__}: {_first_line(error)}"
-            row["traceback"] = traceback.format_exc()
+            # BaseException: a backend's fatal errors are not always of class Exception, and a
+            # user's code may call `sys.exit`.
+            found |= {
+                "status": Status.FAILED,
+                "reason": f"{type(error).__name__}: {_first_line(error)}",
+                "traceback": traceback.format_exc(),
+                "score": None,
+            }
             # The frames hold the model and its tensors.
             traceback.clear_frames(error.__traceback__)
-        row["curve"] = watch.curve
-        row["epochs"] = len(watch.curve)
-        row["step_seconds"] = watch.step_seconds()
-        row["seconds"] = time.perf_counter() - start
-        return plain(row)
+        found |= {
+            "curve": watch.curve,
+            "epochs": len(watch.curve),
+            "step_seconds": watch.step_seconds(),
+            "seconds": time.perf_counter() - start,
+        }
+        return row.with_entries(**jsonable(found))
 
-    def _train(self, task, row, watch):
+    def _train(self, task, found, watch):
+        if task.parent is not None and not _is_whole(task.parent.save):
+            self._train_parent(task.parent)
         hp = self._hyperparameters(task)
         known = len(hp.space)
         model = self._model(hp, task)
-        row["parameters"] = sum(math.prod(w.shape) for w in model.trainable_weights)
+        found["parameters"] = sum(math.prod(w.shape) for w in model.trainable_weights)
         args, kwargs = self.inputs(task)
         kwargs = {"verbose": 0, **kwargs}
         own = _own_callbacks(kwargs.pop("callbacks", None) or [], task)
+        training = args[0] if args else kwargs.get("x")
+        if self.reestimate:
+            own.append(evaluation.Reestimation(training))
         if task.epochs is not None:
             kwargs["epochs"] = task.epochs
-        if task.load is not None:
-            load_weights(model, task.load)
+        if task.parent is not None:
+            load_weights(model, task.parent.save)
             kwargs["initial_epoch"] = task.initial_epoch
         watch.remember_seeds(model)
         start = time.perf_counter()
         try:
             result = self.hypermodel.fit(hp, model, *args, callbacks=[*own, watch], **kwargs)
         finally:
-            row["fit_seconds"] = time.perf_counter() - start
+            found["fit_seconds"] = time.perf_counter() - start
         watch.take(result)
-        self._judge(row, watch)
+        found |= self._judged(watch)
         if len(hp.space) > known:
-            row["space"] = hp.get_config()
-            row["values"] = dict(hp.values)
-        if row["status"] == "failed":
+            found["space"] = hp.get_config()
+            found["hyperparameters"] = dict(hp.values)
+        if found["status"] is Status.FAILED:
             return
+        found["warning"] = evaluation.warning_of(
+            model,
+            training if evaluation.is_readable(training) else None,
+            kwargs.get("validation_data"),
+            found["metrics"].get("val_error"),
+        )
         if task.test:
-            row["test_error"] = self.test(model, task)
+            found |= _tested(self.test(model, task))
         if task.save is not None:
             save_weights(model, task.save)
+
+    def _train_parent(self, task):
+        """Train a trial once more whose weights are lost; its row is in the journal already."""
+        found: dict[str, Any] = {}
+        self._train(task, found, _Watch(self.objective, lambda epoch, logs: None, task.seed))
+        if found["status"] is Status.FAILED:
+            raise ValueError(
+                f"the weights of trial {task.number}, which this one goes on from, were lost, and "
+                f"training it again failed: {found['reason']}"
+            )
 
     def _model(self, hp, task):
         """A model with new weights.
@@ -134,7 +148,7 @@ class Runner:
         which takes over the variables of a new one each time: most of a short training is spent
         on compiling.
         """
-        key = plain([task.spec, task.values]) if "arm" in task.label else None
+        key = jsonable([task.spec, task.values]) if task.arm is not None else None
         made_for, model = self._last
         if key is None or made_for != key:
             model, self._last = None, (None, None)
@@ -163,49 +177,38 @@ class Runner:
         hp.values = dict(task.values)
         return hp
 
-    def _judge(self, row, watch):
-        """Write down how it ended, and the score."""
+    def _judged(self, watch):
+        """How it ended, and the score, as entries of the row."""
         if not watch.curve and watch.diverged is None:
             raise ValueError("no epoch was trained. Needed: at least one.")
         last = watch.curve[-1] if watch.curve else {}
-        row["metrics"] = {k: v for k, v in last.items() if k != "epoch"}
+        metrics = {k: v for k, v in last.items() if k != "epoch"}
         score = last.get(self.objective.name)
         if watch.diverged is not None or score is None or not math.isfinite(score):
-            row["status"] = "failed"
-            row["reason"] = watch.diverged or f"{self.objective.name} is {score}"
-            return
-        row["status"] = "completed" if watch.reason is None else "stopped"
-        row["reason"] = watch.reason
-        row["score"] = float(score)
+            reason = watch.diverged or f"{self.objective.name} is {score}"
+            return {"metrics": metrics, "status": Status.FAILED, "reason": reason}
+        return {
+            "metrics": metrics,
+            "status": Status.COMPLETED if watch.reason is None else Status.STOPPED,
+            "reason": watch.reason,
+            "score": float(score),
+        }
 
 
-def new_row(task):
-    """A row of which nothing is known yet but the task."""
-    return {
-        "trial": task.number,
-        "spec": task.spec,
-        "words": task.words,
-        "values": dict(task.values),
-        "seed": task.seed,
-        "status": "failed",
-        "reason": None,
-        "traceback": None,
-        "score": None,
-        "metrics": {},
-        "curve": [],
-        "epochs": 0,
-        "parameters": None,
-        "step_seconds": None,
-        "seconds": 0.0,
-        "fit_seconds": 0.0,
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **task.label,
-    }
+def _tested(measured):
+    """What a test gave, as entries of the row."""
+    if not isinstance(measured, tuple):
+        return {"test_error": measured}
+    error, values = measured
+    return {"test_error": error, "test_values": examples.packed(values)}
 
 
-def failed_row(task, reason, details=None):
-    """The row of a task that ended without saying so: its worker died."""
-    return plain({**new_row(task), "reason": reason, "traceback": details})
+def _runner_of(settings, state):
+    """A runner that was sent here. Its settings come first, so that they hold for what follows."""
+    del settings
+    runner = Runner.__new__(Runner)
+    runner.__dict__.update(state)
+    return runner
 
 
 def forget_models():
@@ -339,13 +342,21 @@ def _first_line(error):
     return next(iter(str(error).strip().splitlines()), "")
 
 
+class _InMemory(io.BytesIO):
+    """A file for `Model.save_weights`, which asks for the name of one."""
+
+    def __str__(self):
+        return "in_memory.weights.h5"
+
+
 def save_weights(model, path):
-    """Write a model's weights and its optimizer's state, whole or not at all."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"part_{path.name}")
-    model.save_weights(part)
-    os.replace(part, path)
+    """Write a model's weights and its optimizer's state, whole or not at all.
+
+    HDF5 ends the process where a disk is full; so the file is made in memory.
+    """
+    file = _InMemory()
+    model.save_weights(file)
+    files.write(path, file.getbuffer())
 
 
 def load_weights(model, path):
@@ -354,3 +365,12 @@ def load_weights(model, path):
         # One that has no variables yet would be left without its state.
         model.optimizer.build(model.trainable_variables)
     model.load_weights(path)
+
+
+def _is_whole(path):
+    """Whether a file of weights is there and can be read."""
+    try:
+        h5py.File(path).close()
+    except OSError:
+        return False
+    return True

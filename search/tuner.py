@@ -1,19 +1,26 @@
 """`NormTuner`: a `keras_tuner.Tuner` whose search is the driver's."""
 
+import contextlib
 import pathlib
 import shutil
 
 import keras_tuner
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from search.driver import Driver, rule_for
-from search.errors import BadInput
-from search.executors.inline import InlineExecutor
-from search.oracle import OWN_PREFIX, Asker, make, objective_of
+from search import executors, fingerprint, stopping
+from search.description import Tuning
+from search.errors import BadInput, NothingCompleted, one_line
+from search.jsonable import jsonable
+from search.names import refuse_kerastuner_roles
+from search.objective import Objective
+from search.oracle import make, objective_of
 from search.progress import Progress
-from search.space import words
-from search.store import JOURNAL, Store
-from search.trial import Runner, Task, forget_models, load_weights
+from search.rows import Status
+from search.store import JOURNAL, Store, read
+from search.trial import forget_models, load_weights
+from search.wiring import Wiring
 
 
 class NormTuner(keras_tuner.Tuner):
@@ -38,8 +45,12 @@ class NormTuner(keras_tuner.Tuner):
         directory, project_name: where the journal lies.
         overwrite: begin anew, and delete an earlier search there.
         keep: the weights of how many of the best trials stay on disk.
-        early_stopping: whether bad trials are stopped; a `MedianRule`, True or False.
-        executor: a `search.executors.base.Executor`; None runs trials in this process.
+        early_stopping: `"careful"` (or True), `"bold"`, `"off"` (or False), or a rule of
+            `search.stopping`.
+        reestimate: whether the moving statistics of norms are measured anew on training data
+            before each evaluation; see `kerasnorm.reestimate`.
+        executor, workers, trial_seconds: where trials run, how many at a time and how long at
+            most; see `search.run`.
 
     Example:
         >>> import keras, numpy as np, tempfile
@@ -70,10 +81,14 @@ class NormTuner(keras_tuner.Tuner):
         project_name=None,
         overwrite=False,
         keep=1,
-        early_stopping=True,
-        executor=None,
+        early_stopping="careful",
+        reestimate=False,
+        executor="inline",
+        workers=None,
+        trial_seconds=None,
         **kwargs,
     ):
+        refuse_kerastuner_roles()
         if "executions_per_trial" in kwargs:
             raise BadInput(
                 "executions_per_trial: KerasTuner averages the seeds before they are stored. "
@@ -84,7 +99,8 @@ class NormTuner(keras_tuner.Tuner):
         self.seed = seed
         self.keep = keep
         self.early_stopping = early_stopping
-        self.executor = executor
+        self.reestimate = bool(reestimate)
+        self.executor = executors.make(executor, workers=workers, trial_seconds=trial_seconds)
         self.oracle_name = oracle if isinstance(oracle, str) else type(oracle).__name__
         if isinstance(oracle, str):
             objective = objective_of("val_error" if objective is None else objective)
@@ -125,6 +141,8 @@ class NormTuner(keras_tuner.Tuner):
     def search(self, *fit_args, **fit_kwargs):
         """Run the search.
 
+        It raises `search.errors.NothingCompleted`, with the last traceback, if no trial completed.
+
         Args:
             *fit_args: as `model.fit` takes them; `verbose=0` hides the progress.
             **fit_kwargs: the same by name. Callbacks are copied for each trial.
@@ -134,66 +152,71 @@ class NormTuner(keras_tuner.Tuner):
         self._used = True
         verbose = fit_kwargs.pop("verbose", "auto")
         epochs = fit_kwargs.pop("epochs", None) or self.epochs or 1
-        space = self.space
-        asker = Asker(
-            self.oracle,
-            space,
-            () if space is None else space.paper_defaults(),
-            self.max_trials,
-        )
-        objective = self.oracle.objective
-        rule = self.early_stopping
-        if isinstance(rule, bool):
-            rule = rule_for(self.oracle, objective, epochs) if rule else None
-        progress = Progress(self.max_trials, epochs, objective) if verbose else None
+        progress = Progress(self.max_trials, epochs, self.oracle.objective) if verbose else None
         # Declared by a NormSpace, the space is part of the search; found on the way, it cannot be.
-        rows = None if space is None else space.rows()
-        settings = {
-            "oracle": self.oracle_name,
-            "oracle_seed": self.oracle.seed,
-            "objective": objective.name,
-            "direction": objective.direction,
-            "epochs": epochs,
-            "seed": self.seed,
-            "space": rows if space else self.oracle.get_space().get_config()["space"],
-            "trials": self.max_trials,
-        }
-        with Store(self.folder, settings, resume=True) as store:
-            driver = Driver(
-                asker,
-                self.executor or InlineExecutor(),
-                store,
-                Runner(self.hypermodel, _Same(fit_args, fit_kwargs), objective),
-                lambda number, values: task_for(
-                    number, values, space, self.seed, epochs, store, self._config()
-                ),
-                objective,
-                rule,
-                self.keep,
-                progress=progress,
-            )
-            if progress is None:
+        rows = None if self.space is None else self.space.rows()
+        description = Tuning(
+            oracle=self.oracle_name,
+            oracle_seed=self.oracle.seed,
+            objective=Objective.of(self.oracle.objective),
+            epochs=epochs,
+            early_stopping=stopping.named(self.early_stopping),
+            reestimate=self.reestimate,
+            seed=self.seed,
+            space=self.oracle.get_space().get_config()["space"] if rows is None else rows,
+            trials=self.max_trials,
+            trained=self._fingerprint(),
+            fit=fingerprint.of_arguments(fit_args, fit_kwargs),
+        )
+        wiring = Wiring(
+            description,
+            self.hypermodel,
+            self.oracle,
+            self.executor,
+            _Same(fit_args, fit_kwargs),
+            self.early_stopping,
+        )
+        with Store(self.folder, description.settings(), resume=None) as store:
+            driver = wiring.driver(store, self.keep, progress=progress)
+            with progress or contextlib.nullcontext(), contextlib.closing(self.executor):
                 self._rows = driver.search()
-            else:
-                with progress:
-                    self._rows = driver.search()
+        if not any(row.status is Status.COMPLETED for row in self._rows):
+            raise NothingCompleted(_why_nothing(self._rows, self.folder))
 
-    def _config(self):
-        return None if self.space is not None else self.oracle.get_space().get_config()
+    def _fingerprint(self):
+        """What is trained and how, for which a hypermodel that does not say it builds once."""
+        if hasattr(self.hypermodel, "fingerprint"):
+            return self.hypermodel.fingerprint()
+        try:
+            model = self.hypermodel.build(keras_tuner.HyperParameters())
+            network = fingerprint.of_network(model)
+            return {"network": network, "training": fingerprint.of_training(model)}
+        except Exception as error:
+            # The trials will say more of it.
+            return {"network": {"error": one_line(error)}, "training": None}
 
     def rows(self):
-        """A row for each trial: its spec, values, status, score, curve and times."""
-        return list(self._rows)
+        """A row for each trial: its spec, values, status, score, curve and times.
+
+        Before `search` was called, they are those that the folder holds.
+        """
+        return jsonable(self._typed_rows())
+
+    def _typed_rows(self):
+        if not self._rows and (self.folder / JOURNAL).exists():
+            return list(read(self.folder).rows.values())
+        return self._rows
 
     def best_rows(self, count=1):
         """The rows of the best trials that completed; fewer if there are no more."""
-        sign = -1.0 if self.oracle.objective.direction == "max" else 1.0
-        completed = [row for row in self._rows if row["status"] == "completed"]
-        return sorted(completed, key=lambda row: (sign * row["score"], row["trial"]))[:count]
+        return jsonable(self._best(count))
+
+    def _best(self, count):
+        return Objective.of(self.oracle.objective).ranked(self._typed_rows())[:count]
 
     def get_best_hyperparameters(self, num_trials=1):
         """The hyperparameters of the best trials that completed; fewer if there are no more."""
-        return [self._hyperparameters(row) for row in self.best_rows(num_trials)]
+        return [self._hyperparameters(row) for row in self._best(num_trials)]
 
     def get_best_models(self, num_models=1):
         """The best models with their weights, as many as were kept (`keep`)."""
@@ -202,32 +225,73 @@ class NormTuner(keras_tuner.Tuner):
                 f"num_models={num_models}, but the weights of {self.keep} were kept. Needed: at "
                 "most as many, or `NormTuner(keep=...)`."
             )
-        return [self._model(row) for row in self.best_rows(num_models)]
+        return [self._model(row) for row in self._best(num_models)]
 
     def load_model(self, trial):
         """The model of one of KerasTuner's trials, if its weights were kept."""
-        row = next(row for row in self._rows if row["trial"] == int(trial.trial_id))
+        row = next(row for row in self._typed_rows() if row.trial == int(trial.trial_id))
         return self._model(row)
 
+    def search_space_summary(self, extended=False):
+        """Print the space.
+
+        Args:
+            extended: also the configuration of each hyperparameter, as KerasTuner prints it.
+        """
+        if extended or self.space is None:
+            super().search_space_summary(extended)
+        if self.space is not None:
+            _print(str(self.space))
+
     def results_summary(self, num_trials=10):
-        """Print the best trials."""
-        console = Console()
-        for row in self.best_rows(num_trials):
-            console.print(f"{row['score']:.5g}  trial {row['trial']}: {row['words']}")
+        """Print how the trials ended, and the best of them."""
+        rows, objective = self._typed_rows(), self.oracle.objective
+        table = Table("trial", "what", objective.name, "epochs", "parameters")
+        for row in self._best(num_trials):
+            table.add_row(
+                str(row.trial),
+                Text(row.words),
+                f"{row.score:.5g}",
+                str(row.epochs),
+                f"{row.parameters:,}",
+            )
+        counts = [(sum(row.status is status for row in rows), status) for status in Status]
+        said = ", ".join(f"{count} {status}" for count, status in counts if count)
+        _print(f"{len(rows)} trials in {self.folder}" + (f": {said}" if said else ""))
+        if table.rows:
+            _print(table)
+        for row in rows:
+            if row.status is Status.FAILED:
+                _print(f"trial {row.trial} failed: {row.words}: {row.reason}")
 
     def _hyperparameters(self, row):
         hp = self.oracle.get_space()
-        hp.values = dict(row["values"])
+        hp.values = dict(row.hyperparameters)
         return hp
 
     def _model(self, row):
-        path = self.folder / "weights" / f"trial_{row['trial']:05d}.weights.h5"
+        path = self.folder / "weights" / f"trial_{row.trial:05d}.weights.h5"
         forget_models()
         model = self.hypermodel.build(self._hyperparameters(row))
         if not model.built:
             raise BadInput("the model has no input shape to load weights into. Needed: an Input.")
         load_weights(model, path)
         return model
+
+
+def _print(what):
+    Console().print(what, markup=False, highlight=False, soft_wrap=isinstance(what, str))
+
+
+def _why_nothing(rows, folder):
+    """No trial completed: how they ended, with the last traceback."""
+    failed = [row for row in rows if row.status is Status.FAILED]
+    said = f"No trial completed: {len(failed)} of {len(rows)} failed. All are in {folder}."
+    if failed:
+        said += f" The last one: {failed[-1].reason}"
+        if failed[-1].traceback:
+            said += f"\n\n{failed[-1].traceback}"
+    return said
 
 
 class _Same:
@@ -239,40 +303,3 @@ class _Same:
 
     def __call__(self, task):
         return self.args, dict(self.kwargs)
-
-
-def task_for(number, values, space, seed, epochs, store, config=None):
-    """The task of a trial.
-
-    Args:
-        number: of the trial.
-        values: of the oracle.
-        space: the `NormSpace`, or None.
-        seed, epochs: of every trial; Hyperband says epochs itself.
-        store: where its weights go.
-        config: KerasTuner's hyperparameters, where there is no `NormSpace`.
-    """
-    own = {key: value for key, value in values.items() if key.startswith(OWN_PREFIX)}
-    if space is not None:
-        spec = space.spec_from(values)
-        shown = space.active(values)
-        others = [f"{k} {v:g}" for k in ("learning_rate", "batch_size") if (v := shown.get(k))]
-        said = ", ".join([words(spec), *others])
-    else:
-        spec = None
-        shown = {key: value for key, value in values.items() if key not in own}
-        said = ", ".join(f"{key} {value}" for key, value in shown.items()) or "the defaults"
-    parent = own.get(f"{OWN_PREFIX}trial_id")
-    return Task(
-        number=number,
-        spec=spec,
-        words=said,
-        values=shown,
-        seed=seed,
-        epochs=own.get(f"{OWN_PREFIX}epochs", epochs),
-        initial_epoch=own.get(f"{OWN_PREFIX}initial_epoch", 0),
-        load=None if parent is None else str(store.weights(int(parent))),
-        save=str(store.weights(number)),
-        space=config,
-        label={} if parent is None else {"continues": int(parent)},
-    )

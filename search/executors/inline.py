@@ -20,7 +20,6 @@ class InlineExecutor(Executor):
 
     def __init__(self):
         self._queue = collections.deque()
-        self._cancelled = {}
         self._froze = False
 
     def start(self, run, on_report):
@@ -35,22 +34,16 @@ class InlineExecutor(Executor):
         """Put a task into the queue."""
         self._queue.append(task)
 
-    def poll(self, timeout=None):
+    def poll(self):
         """Run the next task, however long it takes."""
         if not self._queue:
             return []
         task = self._queue.popleft()
 
         def report(epoch, logs):
-            return self._cancelled.get(task.number) or self.on_report(task.number, epoch, logs)
+            return self.on_report(task.number, epoch, logs)
 
-        row = self.run(task, report)
-        self._cancelled.pop(getattr(task, "number", None), None)
-        return [row]
-
-    def cancel(self, number, reason):
-        """Stop a task at its next epoch."""
-        self._cancelled[number] = reason
+        return [self.run(task, report)]
 
     def close(self):
         """Forget the queue."""

@@ -12,16 +12,35 @@ import pathlib
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from search import answer as answers
-from search import formats
-from search.report import pictures, plots, tables
+from search import files, formats
+from search.report import pictures, plots, tables, usage
+from search.report.json_files import write_json
+from search.rows import Status
 
 Row = Mapping[str, Any]
 
+# Seconds after which the page of a search that runs loads itself anew.
+RELOAD = 15
+
 TONES = {answers.BETTER: "shown", answers.NO_DIFFERENCE: "unsure"}
+
+
+@dataclass(frozen=True)
+class Running:
+    """What the page of a search that still runs says about it.
+
+    Attributes:
+        done: how far it is, in words.
+        at: the time of day.
+    """
+
+    done: str
+    at: str
 
 
 def write(
@@ -30,12 +49,13 @@ def write(
     run_rows: Sequence[Row],
     manifest: Mapping[str, Any],
     answer: answers.Answer,
+    running: Running | None = None,
 ) -> pathlib.Path:
     """Write the report into a folder.
 
     The folder gets `report.html`; `tables/` with each table as CSV, Markdown and LaTeX; `plots/`
-    with each plot as PNG and SVG; `best_norm.json`, the norm spec to use; `answer.json` and
-    `manifest.json`.
+    with each plot as PNG and SVG; `best_norm.json`, the norm spec to use, if any is known;
+    `answer.json` and `manifest.json`. Each file is replaced as a whole.
 
     Args:
         out: the folder; made if it is not there.
@@ -43,6 +63,8 @@ def write(
         run_rows: the runs that the answer rests on.
         manifest: what was searched, and how.
         answer: what `search.answer.conclude` makes of them.
+        running: what to say about a search that still runs: its page reloads itself, and the
+            pictures in `plots/` wait for the end.
 
     Returns:
         The path of `report.html`.
@@ -53,7 +75,7 @@ def write(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = write(folder, [], [], manifest, conclude([], [], manifest))
     ...     path.name, sorted(path.name for path in path.parent.iterdir())
-    ('report.html', ['answer.json', 'best_norm.json', 'manifest.json', 'report.html', 'tables'])
+    ('report.html', ['answer.json', 'manifest.json', 'report.html', 'tables'])
     """
     out = pathlib.Path(out)
     (out / "tables").mkdir(parents=True, exist_ok=True)
@@ -64,13 +86,16 @@ def write(
             ("md", tables.as_markdown),
             ("tex", tables.as_latex),
         ):
-            _write(out / "tables" / f"{table.name}.{suffix}", render(table))
+            files.write(out / "tables" / f"{table.name}.{suffix}", render(table))
     drawn = plots.all_plots(trial_rows, run_rows, manifest, answer)
-    pictures.write(out / "plots", drawn)
-    _write(out / "best_norm.json", _json(answer.best_spec))
-    _write(out / "answer.json", _json(answer.as_dict()))
-    _write(out / "manifest.json", _json(manifest))
-    _write(out / "report.html", page(trial_rows, manifest, answer, made, drawn))
+    if running is None:
+        pictures.write(out / "plots", drawn)
+    if answer.best_spec is not None:
+        write_json(out / "best_norm.json", answer.best_spec)
+    write_json(out / "answer.json", answer.as_dict())
+    write_json(out / "manifest.json", manifest)
+    text = page(trial_rows, run_rows, manifest, answer, made, drawn, running)
+    files.write(out / "report.html", text)
     return out / "report.html"
 
 
@@ -85,7 +110,7 @@ def all_tables(
         tables.leaderboard(answer),
         tables.ablation(answer),
         tables.importance(answer),
-        tables.trials(trial_rows, manifest, answer.percent),
+        tables.trials(trial_rows, manifest, answer),
         tables.runs(run_rows, answer.percent),
     ]
     return {table.name: table for table in made}
@@ -93,10 +118,12 @@ def all_tables(
 
 def page(
     trial_rows: Sequence[Row],
+    run_rows: Sequence[Row],
     manifest: Mapping[str, Any],
     answer: answers.Answer,
     made: Mapping[str, tables.Table],
     drawn: Mapping[str, Any],
+    running: Running | None = None,
 ) -> str:
     """The HTML page, with everything that it needs in it."""
     import jinja2
@@ -104,15 +131,14 @@ def page(
     from plotly.offline import get_plotlyjs
 
     sections = [
-        ("leaderboard", "Leaderboard", True),
+        ("leaderboard", "Leaderboard", bool(made["leaderboard"].rows)),
         ("pareto", "Error, time and size", "pareto" in drawn or "pareto_trials" in drawn),
         ("curves", "Learning curves", "curves_arms" in drawn or "curves_trials" in drawn),
-        ("hyperparameters", "Hyperparameters", True),
+        ("hyperparameters", "Hyperparameters", "parallel" in drawn or "importance" in drawn),
         ("ablation", "Ablation", bool(made["ablation"].rows)),
         ("trials", "Trials", True),
-        ("runs", "Runs", bool(made["runs"].rows)),
-        ("overhead", "Overhead", True),
-        ("manifest", "Manifest", True),
+        ("runs", "Trainings for the answer", bool(made["runs"].rows)),
+        ("manifest", "How it was made", True),
     ]
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -123,15 +149,20 @@ def page(
         title=f"Which norm for {' on '.join(filter(None, subject))}?",
         tone=TONES.get(answer.verdict, ""),
         answer=answer,
-        facts=_facts(trial_rows, manifest, answer),
+        running=running,
+        reload=RELOAD,
+        code=usage.code(answer),
+        rests_on_validation=answer.rests_on == answers.VALIDATION,
+        facts=_facts(trial_rows, run_rows, manifest, answer),
         sections=[(id, name) for id, name, there in sections if there],
         plots=drawn,
         outcome=_outcome(trial_rows),
-        overhead=[
-            (name, text) for name, text in _flat(manifest.get("overhead") or {"overhead": None})
-        ],
+        unimportant=_unimportant(answer),
+        compact_json=tables.compact_json,
+        values_in_words=tables.values_in_words,
+        overhead=list(_flat(manifest.get("overhead") or {})),
         command=shlex.join(map(str, manifest.get("command") or [])),
-        manifest=_json(manifest),
+        manifest=json.dumps(manifest, indent=2, ensure_ascii=False),
         style=Markup(_own("page.css")),
         script=Markup(_own("page.js")),
         plotly=Markup(get_plotlyjs()),
@@ -156,27 +187,39 @@ def _own(name: str) -> str:
     return resources.files("search.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _facts(trial_rows, manifest, answer):
+def _facts(trial_rows, run_rows, manifest, answer):
     data = manifest.get("data") or {}
     seeds = max((arm.seeds for arm in answer.arms), default=0)
     facts = [
         ("trials", formats.number(len(trial_rows))),
-        ("seeds in the answer", str(seeds)),
+        ("seeds in the answer", seeds or None),
         ("objective", manifest.get("objective")),
         ("oracle", manifest.get("oracle")),
         ("classes", data.get("classes")),
         ("backend", manifest.get("backend")),
         ("dtype policy", manifest.get("dtype_policy")),
         ("device", manifest.get("device")),
-        ("training time of the trials", formats.seconds(sum(row["seconds"] for row in trial_rows))),
+        ("time of the trials", formats.seconds(sum(row["seconds"] for row in trial_rows))),
+        (
+            "time of the answer",
+            formats.seconds(sum(row["seconds"] for row in run_rows)) if run_rows else None,
+        ),
     ]
     return [(name, str(value)) for name, value in facts if value is not None]
 
 
 def _outcome(trial_rows):
     counts = Counter(row["status"] for row in trial_rows)
-    parts = [f"{counts[status]:,} {status}" for status in ("completed", "stopped", "failed")]
+    parts = [f"{counts[status]:,} {status}" for status in Status]
     return f"{formats.count(len(trial_rows), 'trial')}: {', '.join(parts)}."
+
+
+def _unimportant(answer):
+    """What the plot of the importance leaves out."""
+    left_out = sum(0 <= share < plots.LEAST_SHARE for share in answer.importance.shares.values())
+    if not left_out or left_out == len(answer.importance.shares):
+        return ""
+    return f"{formats.count(left_out, 'other hyperparameter')} with less than 1 % left out."
 
 
 def _flat(values, prefix=""):
@@ -194,11 +237,3 @@ def _flat(values, prefix=""):
             yield words, formats.error(value, percent=True)
         else:
             yield words, formats.number(value)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

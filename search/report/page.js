@@ -55,7 +55,7 @@
         textfont: { size: 12, color: point.front ? colour("card") : colour(point.role) },
         marker: {
           size: [sizes[index]], color: point.front ? colour(point.role) : colour("card"), opacity: 1,
-          line: { width: 2, color: colour(point.role) },
+          line: { width: point.recommended ? 4 : 2, color: point.recommended ? colour("good") : colour(point.role) },
         },
         error_y: point.low === null ? undefined : {
           type: "data", symmetric: false, array: [point.high - point.y], arrayminus: [point.y - point.low],
@@ -69,16 +69,31 @@
       })];
     },
     pareto_trials({ points, score }) {
-      const traces = [false, true].map((front) => {
-        const some = points.filter((point) => point.front === front);
+      const sizes = sizeOf(points, 20, 28);
+      const order = points.map((_, index) => index).sort((a, b) => points[a].front - points[b].front);
+      let others = false;
+      const traces = order.map((index) => {
+        const point = points[index];
+        const named = point.front || !others;
+        others = others || !point.front;
         return {
-          type: "scatter", mode: "markers", name: front ? "on the front" : "beaten by another trial",
-          x: some.map((p) => p.x), y: some.map((p) => p.y), hoverinfo: "text",
-          hovertext: some.map((p) => `trial ${p.trial}: ${about(p, score.percent)}`),
-          marker: { size: some.map((p) => sizeOf(points, 9, 16)[points.indexOf(p)]), color: front ? colour("candidate") : withAlpha(colour("ghost"), 0.8), line: { width: 1, color: colour("card") } },
+          type: "scatter", mode: "markers+text", x: [point.x], y: [point.y], text: [String(point.trial)],
+          name: point.front ? `${point.trial} ${plain(shorten(point.name, narrow.matches ? 38 : 60))}` : "beaten by another trial",
+          showlegend: named, legendgroup: point.front ? `front ${point.trial}` : "others",
+          hoverinfo: "text", hovertext: [`trial ${point.trial}: ${about(point, score.percent)}`],
+          textfont: { size: 11, color: point.front ? colour("card") : colour("faint") },
+          marker: {
+            size: [sizes[index]], color: point.front ? colour("candidate") : colour("card"),
+            line: { width: 1.5, color: colour(point.front ? "candidate" : "ghost") },
+          },
         };
       });
-      return [traces, base({ xaxis: axis("train step, ms"), yaxis: axis(`${score.name} (validation)`, score.percent), showlegend: true })];
+      const front = points.filter((point) => point.front).length;
+      return [traces, base({
+        xaxis: axis("train step, ms"), yaxis: axis(`${score.name} (validation)`, score.percent), showlegend: true,
+        legend: { ...base().legend, itemsizing: "constant", y: narrow.matches ? -0.2 : -0.16 },
+        height: 400 + 24 * Math.min(12, front),
+      })];
     },
     curves_arms({ arms, metric, percent, log }) {
       const traces = arms.flatMap((arm, index) => [
@@ -214,6 +229,57 @@
   draw();
   dark.addEventListener("change", draw);
   narrow.addEventListener("change", draw);
+
+  // Open parts and the place on the page outlive a reload.
+  const reload = document.querySelector("[data-reload]");
+  const folds = [...document.querySelectorAll("details[id]")];
+  try {
+    const kept = JSON.parse(sessionStorage.getItem("kerasnorm-report") || "null");
+    sessionStorage.removeItem("kerasnorm-report");
+    if (kept) {
+      folds.forEach((fold) => { fold.open = kept.open.includes(fold.id); });
+      window.scrollTo({ top: kept.top, behavior: "instant" });
+    }
+  } catch { /* without storage the page starts at its top */ }
+  if (reload) {
+    setTimeout(() => {
+      try {
+        const open = folds.filter((fold) => fold.open).map((fold) => fold.id);
+        sessionStorage.setItem("kerasnorm-report", JSON.stringify({ top: window.scrollY, open }));
+      } catch { /* as above */ }
+      location.reload();
+    }, 1000 * Number(reload.dataset.reload));
+  }
+
+  const copy = document.getElementById("copy");
+  if (copy) {
+    copy.addEventListener("click", async () => {
+      const code = document.getElementById("code");
+      try {
+        await navigator.clipboard.writeText(code.textContent);
+      } catch {
+        // A page from disk may not write to the clipboard by itself everywhere.
+        getSelection().selectAllChildren(code);
+        document.execCommand("copy");
+      }
+      copy.textContent = "Copied";
+      setTimeout(() => { copy.textContent = "Copy"; }, 1500);
+    });
+  }
+
+  // Long tables are cut, and a button shows the rest.
+  const MOST = 60;
+  for (const table of document.querySelectorAll("table")) {
+    const count = table.tBodies[0].rows.length;
+    if (count <= MOST) continue;
+    table.classList.add("cut");
+    const more = document.createElement("button");
+    more.type = "button";
+    more.className = "more";
+    more.textContent = `Show all ${thousands(count)} rows`;
+    more.addEventListener("click", () => { table.classList.remove("cut"); more.remove(); });
+    table.parentElement.after(more);
+  }
 
   const key = (cell) => (cell.dataset.sort === undefined ? cell.textContent.trim() : Number(cell.dataset.sort));
   for (const table of document.querySelectorAll("table")) {

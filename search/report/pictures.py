@@ -4,10 +4,12 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from search.rows import Status
+
 CANDIDATE, BASELINE, GHOST = "#1d5fbf", "#b35c00", "#9aa3b2"
 COLOURS = {"candidate": CANDIDATE, "baseline": BASELINE}
 SHADES = {"better": "#0b7a4b", "worse": "#b3261e"}
-STATUSES = {"completed": CANDIDATE, "stopped": BASELINE, "failed": "#b3261e"}
+STATUSES = {Status.COMPLETED: CANDIDATE, Status.STOPPED: BASELINE, Status.FAILED: "#b3261e"}
 STYLE = {
     "figure.dpi": 150,
     "font.size": 9,
@@ -95,7 +97,8 @@ def _pareto(plot):
             s=150,
             zorder=3,
             facecolor=colour if point["front"] else "white",
-            edgecolor=colour,
+            edgecolor=SHADES["better"] if point["recommended"] else colour,
+            linewidth=3 if point["recommended"] else 1.5,
             label=f"{point['place']} {_shorten(point['name'])}",
         )
         axes.annotate(
@@ -109,23 +112,42 @@ def _pareto(plot):
         )
     axes.set(xlabel="train step, ms", ylabel="test error")
     _percent(axes.yaxis, plot["percent"])
-    _legend(axes, title="filled: on the Pareto front")
+    _legend(axes, title="filled: on the Pareto front; ringed: the norm to use")
     return figure
 
 
 def _pareto_trials(plot):
     figure, axes = _figure()
-    for front, colour, label in (
-        (False, GHOST, "beaten by another trial"),
-        (True, CANDIDATE, "on the front"),
-    ):
-        points = [point for point in plot["points"] if point["front"] is front]
+    points = sorted(plot["points"], key=lambda point: point["front"])
+    named = False
+    for point in points:
+        front = point["front"]
+        label = (
+            f"{point['trial']} {_shorten(point['name'])}" if front else "beaten by another trial"
+        )
+        colour = CANDIDATE if front else GHOST
         axes.scatter(
-            [p["x"] for p in points], [p["y"] for p in points], s=30, color=colour, label=label
+            point["x"],
+            point["y"],
+            s=110,
+            zorder=3,
+            facecolor=colour if front else "white",
+            edgecolor=colour,
+            label=label if front or not named else None,
+        )
+        named = named or not front
+        axes.annotate(
+            str(point["trial"]),
+            (point["x"], point["y"]),
+            ha="center",
+            va="center",
+            zorder=4,
+            fontsize=6.5,
+            color="white" if front else "#5a6476",
         )
     axes.set(xlabel="train step, ms", ylabel=f"{plot['score']['name']} (validation)")
     _percent(axes.yaxis, plot["score"]["percent"])
-    _legend(axes)
+    _legend(axes, title="filled: on the Pareto front")
     return figure
 
 
@@ -143,14 +165,14 @@ def _curves_arms(plot):
 
 def _curves_trials(plot):
     figure, axes = _figure()
-    seen = set()
+    seen: set[str] = set()
     # What did not complete comes last, over the others, and ends in a cross.
     for line in sorted(plot["lines"], key=lambda line: list(STATUSES).index(line["status"])):
         label = None if line["status"] in seen else line["status"]
         seen.add(line["status"])
         colour = STATUSES[line["status"]]
         axes.plot(line["x"], line["y"], color=colour, lw=0.9, alpha=0.65, label=label)
-        if line["status"] != "completed":
+        if line["status"] != Status.COMPLETED:
             axes.plot(line["x"][-1:], line["y"][-1:], "x", color=colour, ms=5)
     return _finish_curves(figure, axes, plot)
 

@@ -5,9 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from search import answer as answers
-from search.report.tables import is_share, values_in_words
+from search.formats import is_share
+from search.report.tables import values_in_words
+from search.rows import Status, TrialRow
 
 Row = Mapping[str, Any]
+
+# An axis or a panel with fewer trials shows nothing.
+FEWEST_POINTS = 4
+# What matters less is not drawn.
+LEAST_SHARE = 0.01
 
 # From this ratio of the largest to the smallest value on, an axis of numbers is logarithmic.
 LOGARITHMIC = 30
@@ -49,6 +56,7 @@ def pareto(answer: answers.Answer) -> dict[str, Any] | None:
             "high": arm.high,
             "parameters": arm.parameters,
             "front": arm.name in answer.pareto,
+            "recommended": answer.rests_on == answers.COMPARED and arm.name == answer.best,
         }
         for place, arm in enumerate(answer.arms, 1)
         if arm.mean is not None and arm.step_seconds and arm.parameters is not None
@@ -72,7 +80,8 @@ def pareto_trials(
         for row in answers.ranked(trial_rows)
         if row["step_seconds"] and row["parameters"] is not None
     ]
-    return {"points": points, "score": score} if points else None
+    # One point beside nothing shows nothing.
+    return {"points": points, "score": score} if len(points) > 1 else None
 
 
 def curves_of_arms(
@@ -149,7 +158,7 @@ def slices(trial_rows: Sequence[Row], score: Row) -> dict[str, Any] | None:
                 "at": _positions(values, scale),
                 "scores": [row["score"] for row in having],
                 "trials": [row["trial"] for row in having],
-                "stopped": [row["status"] == "stopped" for row in having],
+                "stopped": [row["status"] == Status.STOPPED for row in having],
                 "words": [
                     f"trial {row['trial']}: {row['words']}; {values_in_words(row['values'])}"
                     for row in having
@@ -161,8 +170,8 @@ def slices(trial_rows: Sequence[Row], score: Row) -> dict[str, Any] | None:
 
 def importance(answer: answers.Answer) -> dict[str, Any] | None:
     """A bar for each hyperparameter."""
-    shares = answer.importance.shares
-    if not any(shares.values()):
+    shares = {n: share for n, share in answer.importance.shares.items() if share >= LEAST_SHARE}
+    if not shares:
         return None
     return {"names": list(shares), "shares": list(shares.values())}
 
@@ -187,22 +196,22 @@ def ablation(answer: answers.Answer) -> dict[str, Any] | None:
     return {"points": points, "of": answer.ablated, "percent": answer.percent}
 
 
-def scored(trial_rows: Iterable[Row]) -> list[Row]:
+def scored(trial_rows: Iterable[Row]) -> list[TrialRow]:
     """The trials with a finite score: completed ones and those that were stopped early."""
-    return [
-        row
-        for row in trial_rows
-        if row["status"] != "failed" and row["score"] is not None and math.isfinite(row["score"])
-    ]
+    return [row for row in map(TrialRow.of, trial_rows) if row.is_scored]
 
 
 def varied(rows: Sequence[Row]) -> list[str]:
-    """The hyperparameters that have more than one value."""
-    values: dict[str, set[str]] = {}
+    """The hyperparameters that have more than one value, in enough trials to see anything."""
+    values: dict[str, list[str]] = {}
     for row in rows:
         for name, value in row["values"].items():
-            values.setdefault(name, set()).update([] if value is None else [repr(value)])
-    return [name for name, found in values.items() if len(found) > 1]
+            values.setdefault(name, []).extend([] if value is None else [repr(value)])
+    return [
+        name
+        for name, found in values.items()
+        if len(set(found)) > 1 and len(found) >= FEWEST_POINTS
+    ]
 
 
 def curve_metric(rows: Sequence[Row], objective: str) -> str | None:

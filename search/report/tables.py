@@ -23,7 +23,8 @@ class Column:
         title: its head.
         show: how a value is shown.
         numeric: whether it is a number.
-        ends: the keys of a confidence interval, shown behind the value.
+        ends: the keys of an interval, shown behind the value.
+        full: whether it is for the files only: the page shows it elsewhere, or not at all.
     """
 
     key: str
@@ -31,15 +32,26 @@ class Column:
     show: Callable[[Any], str] = str
     numeric: bool = False
     ends: tuple[str, ...] = ()
+    full: bool = False
 
     def text(self, row: Row) -> str:
         """What a cell says."""
-        if row[self.key] is None:
-            return formats.NONE
-        text = self.show(row[self.key])
-        if self.ends and row[self.ends[0]] is not None:
-            text += f" ({' to '.join(self.show(row[end]) for end in self.ends)})"
-        return text
+        interval = self.interval(row)
+        return f"{self.value(row)} ({interval})" if interval else self.value(row)
+
+    def value(self, row: Row) -> str:
+        """What a cell says, but for the interval."""
+        return formats.NONE if row[self.key] is None else self.show(row[self.key])
+
+    def interval(self, row: Row) -> str:
+        """The ends of the interval; empty if there is none."""
+        if row[self.key] is None or not self.ends or row[self.ends[0]] is None:
+            return ""
+        low, high = (self.show(row[end]) for end in self.ends)
+        unit = low.rpartition(" ")[2]
+        if unit != low and high.endswith(f" {unit}"):
+            low = low.removesuffix(f" {unit}")
+        return f"{low} to {high}"
 
 
 @dataclass(frozen=True)
@@ -51,19 +63,38 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]
 
+    @property
+    def shown(self) -> list[Column]:
+        """The columns that the page shows."""
+        return [column for column in self.columns if not column.full]
+
+
+MARK = "★"
+ADVANTAGES = {
+    "error": "has a lower error",
+    "time": "takes less time",
+    "parameters": "has fewer parameters",
+}
+
+
+def _mark_column() -> Column:
+    return Column("recommended", "use", lambda is_it: MARK if is_it else "")
+
 
 def leaderboard(answer: answers.Answer) -> Table:
     """The candidates and baselines, lowest mean test error first."""
     compared = {comparison.name: comparison for comparison in answer.comparisons}
+    places = {arm.name: place for place, arm in enumerate(answer.arms, 1)}
     rows = []
     for place, arm in enumerate(answer.arms, 1):
         comparison = compared.get(arm.name)
-        verdict = comparison.verdict if comparison else ""
+        verdict = comparison.verdict if comparison else arm.role
         if arm.name == answer.reference:
             verdict = "best baseline"
         rows.append(
             {
                 "place": place,
+                "recommended": answer.rests_on == answers.COMPARED and arm.name == answer.best,
                 "arm": arm.name,
                 "role": arm.role,
                 "error": arm.mean,
@@ -73,24 +104,40 @@ def leaderboard(answer: answers.Answer) -> Table:
                 **_difference(comparison),
                 "verdict": verdict,
                 "step_seconds": arm.step_seconds,
+                "step_low": arm.step_low,
+                "step_high": arm.step_high,
                 "parameters": arm.parameters,
-                "pareto": "yes" if arm.name in answer.pareto else "no",
+                "pareto": _pareto(arm, answer, places),
             }
         )
     columns = [
         Column("place", "#", str, True),
+        _mark_column(),
         Column("arm", "norm"),
         _error_column(answer.percent),
         *_difference_columns(answer.percent, "best baseline"),
         Column("verdict", "verdict"),
-        Column("role", "role"),
-        Column("seeds", "seeds", str, True),
-        Column("step_seconds", "train step", formats.seconds, True),
+        Column("role", "role", full=True),
+        Column("seeds", "seeds", str, True, full=all(not arm.unfinished for arm in answer.arms)),
+        Column("step_seconds", "train step", formats.seconds, True, ("step_low", "step_high")),
         Column("parameters", "parameters", formats.number, True),
-        Column("pareto", "Pareto"),
+        Column("pareto", "Pareto front"),
     ]
-    caption = "Test error on fresh seeds, with 95 % confidence intervals."
+    caption = (
+        "Test error on new seeds, with 95 % confidence intervals that hold at once. "
+        f"{MARK}: the norm to use."
+    )
     return Table("leaderboard", caption, columns, rows)
+
+
+def _pareto(arm: answers.Arm, answer: answers.Answer, places: Mapping[str, int]) -> str:
+    """Whether an arm is on the Pareto front, or else what beats it."""
+    if arm.name in answer.pareto:
+        return "yes"
+    if arm.name not in answer.beaten:
+        return "not known"
+    other, better_in = answer.beaten[arm.name]
+    return f"no: # {places[other]} {' and '.join(ADVANTAGES[one] for one in better_in)}"
 
 
 def ablation(answer: answers.Answer) -> Table:
@@ -125,25 +172,54 @@ def ablation(answer: answers.Answer) -> Table:
     return Table("ablation", caption, columns, rows)
 
 
-def trials(trial_rows: Sequence[Row], manifest: Row, percent: bool) -> Table:
+def trials(trial_rows: Sequence[Row], manifest: Row, answer: answers.Answer) -> Table:
     """Every trial of the search, in the order of their numbers."""
-    show_score = score_format(manifest, percent)
+    objective = str(manifest.get("objective", "score"))
     columns = [
         Column("trial", "trial", str, True),
+        _mark_column(),
         Column("words", "norm"),
         Column("status", "status"),
-        Column("score", str(manifest.get("objective", "score")), show_score, True),
+        Column("score", objective, lambda v: formats.score(v, objective, answer.percent), True),
         Column("epochs", "epochs", formats.number, True),
-        Column("seed", "seed", str, True),
+        Column("seed", "seed", str, True, full=True),
         Column("step_seconds", "train step", formats.seconds, True),
         Column("parameters", "parameters", formats.number, True),
         Column("seconds", "time", formats.seconds, True),
-        Column("values", "hyperparameters", values_in_words),
-        Column("spec", "spec", compact_json),
-        Column("reason", "reason"),
+        *_worker_column(trial_rows),
+        Column("values", "hyperparameters", values_in_words, full=True),
+        Column("spec", "spec", compact_json, full=True),
+        Column("reason", "remark"),
     ]
-    caption = "Every trial of the search, scored on the validation part."
-    return Table("trials", caption, columns, sorted(trial_rows, key=lambda row: row["trial"]))
+    caption = (
+        "Every trial of the search, scored on the validation part. "
+        f"{MARK}: trained with the norm to use."
+    )
+    rows = [
+        {
+            "worker": None,
+            **row,
+            "recommended": answer.rests_on is not None
+            and (row["spec"], row["values"]) == (answer.best_spec, answer.best_values),
+            "reason": _remark(row),
+        }
+        for row in sorted(trial_rows, key=lambda row: row["trial"])
+    ]
+    return Table("trials", caption, columns, rows)
+
+
+def _remark(row: Row) -> str | None:
+    """What else must be known of a row: why it ended early, and what looks wrong in it."""
+    remarks = [row.get("reason"), row.get("warning")]
+    if row.get("lost") and row["status"] != "failed":
+        remarks.append(f"begun again: {'; '.join(row['lost'])}")
+    return "; ".join(str(remark) for remark in remarks if remark) or None
+
+
+def _worker_column(rows: Sequence[Row]) -> list[Column]:
+    """Which worker ran what, where there were workers."""
+    there = any(row.get("worker") is not None for row in rows)
+    return [Column("worker", "worker")] if there else []
 
 
 def runs(run_rows: Sequence[Row], percent: bool) -> Table:
@@ -156,11 +232,14 @@ def runs(run_rows: Sequence[Row], percent: bool) -> Table:
         Column("status", "status"),
         Column("step_seconds", "train step", formats.seconds, True),
         Column("seconds", "time", formats.seconds, True),
-        Column("spec", "spec", compact_json),
-        Column("reason", "reason"),
+        *_worker_column(run_rows),
+        Column("spec", "spec", compact_json, full=True),
+        Column("reason", "remark"),
     ]
-    filled = [{"reason": None, **row} for row in run_rows]
-    return Table("runs", "Every run of the answer, on the test part.", columns, filled)
+    filled = [
+        {"test_error": None, "worker": None, **row, "reason": _remark(row)} for row in run_rows
+    ]
+    return Table("runs", "Every training for the answer, on the test part.", columns, filled)
 
 
 def importance(answer: answers.Answer) -> Table:
@@ -173,22 +252,6 @@ def importance(answer: answers.Answer) -> Table:
         Column("share", "importance", lambda value: f"{value:.0%}".replace("%", " %"), True),
     ]
     return Table("importance", answer.importance.note, columns, rows)
-
-
-def score_format(manifest: Row, percent: bool) -> Callable[[Any], str]:
-    """How scores are shown: as percentages where the objective is a share of the examples."""
-    if percent and is_share(str(manifest.get("objective", ""))):
-        return lambda value: formats.error(value, percent=True)
-    return formats.number
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share of the examples, by its name.
-
-    >>> is_share("val_error"), is_share("val_loss")
-    (True, False)
-    """
-    return bool(re.search("error|acc(uracy)?($|_)", metric))
 
 
 def values_in_words(values: Row) -> str:
@@ -313,14 +376,22 @@ def _difference_columns(percent: bool, reference: str) -> list[Column]:
             True,
             ("difference_low", "difference_high"),
         ),
-        Column("p", "p (Holm)", lambda value: formats.p_value(value).removeprefix("= "), True),
+        Column("p", "p (of all)", lambda value: formats.p_value(value).removeprefix("= "), True),
+        Column("here_low", "on these very examples, from", show, True, full=True),
+        Column("here_high", "to", show, True, full=True),
     ]
 
 
 def _difference(comparison: answers.Comparison | None) -> dict[str, Any]:
-    keys = ("difference", "low", "high", "adjusted_p")
-    values = [getattr(comparison, key) if comparison else None for key in keys]
-    return dict(zip(("difference", "difference_low", "difference_high", "p"), values, strict=True))
+    keys = {
+        "difference": "difference",
+        "difference_low": "low",
+        "difference_high": "high",
+        "p": "adjusted_p",
+        "here_low": "here_low",
+        "here_high": "here_high",
+    }
+    return {name: getattr(comparison, key) if comparison else None for name, key in keys.items()}
 
 
 def _one_line(text: str) -> str:
@@ -345,6 +416,7 @@ _LATEX = {
     "×": r"$\times$",
     "±": r"$\pm$",
     "∞": r"$\infty$",
+    MARK: r"$\star$",
     "–": "--",
     formats.THIN: r"\,",
 }

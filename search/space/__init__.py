@@ -4,93 +4,42 @@ Nothing here builds a model. A `NormSpace` is a small tree of `Choice`s; `declar
 `keras_tuner.HyperParameters` with conditional scopes, `spec_from` reads a point back.
 """
 
-import dataclasses
 import functools
 import json
 import math
 from typing import Any
 
-import kerasnorm
-from kerasnorm.core.layer import divisors
-from kerasnorm.layers.conv import default_factors
+from kerasnorm.registry import row_of, rows
 from search.errors import BadInput, unknown
+from search.names import PLACEMENTS, PLAIN
+from search.space.choices import Choice, listed
+from search.space.places import Place, legal_arguments, norm_name, sites_of
+from search.space.wording import words
 
-PLAIN = ("batch", "group", "instance", "layer")
-# Everything of the papers but Consistent Normalization, which wraps one of these.
-NORMS = (
-    *PLAIN,
-    "ilm_group",
-    "ilm_instance",
-    "ilm_layer",
-    "associate",
-    "mode",
-    "mode_group",
-    "conv",
-    "learned_stats",
-)
-PLACEMENTS = ("all", "first", "stages")
-MODES = (2, 3, 4, 6)
-# Table 7 of the ILM paper: whatever else was tried for both did not converge.
-ACTIVATIONS = ("tanh", "sigmoid", "relu")
-BIAS_MODES = ("after", "before", "multiply", "none")
-MOST_GROUPS, MOST_KEYS = 64, 64
-
-
-@dataclasses.dataclass(frozen=True)
-class Site:
-    """A place of a network that has a norm.
-
-    Attributes:
-        channels: how many.
-        size: the spatial size; None where it is not fixed, or not an image's.
-        stage: the number of its stage, from 0.
-    """
-
-    channels: int
-    size: tuple | None = None
-    stage: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """A hyperparameter.
-
-    Attributes:
-        name: in KerasTuner's space.
-        values: what may be chosen, the default first. Of a range: lowest and highest.
-        parent, parent_values: the choice that this one depends on, and when it is there.
-        argument: what it means to `spec_from`; for a reader, too.
-        range: whether it is a range of floats, sampled on a log scale.
-    """
-
-    name: str
-    values: tuple
-    parent: str | None = None
-    parent_values: tuple = ()
-    argument: str = ""
-    range: bool = False
-
-    @property
-    def default(self):
-        """The paper's value, or the legal one nearest to it."""
-        return self.values[0] if not self.range else math.sqrt(self.values[0] * self.values[1])
-
-    def active(self, values):
-        """Whether it is there, given the values of the choices before it."""
-        return self.parent is None or values.get(self.parent) in self.parent_values
+__all__ = [
+    "Choice",
+    "NormSpace",
+    "Place",
+    "legal_arguments",
+    "norm_name",
+    "sites_of",
+    "words",
+]
 
 
 class NormSpace:
     """The norm specs that are legal in a network, as a space for KerasTuner.
 
     Args:
-        sites: the norm sites of the network: `Site`s, plain channel counts, or a built functional
+        sites: the norm sites of the network: `Place`s, plain channel counts, or a built functional
             or Sequential Keras model, whose norms are read.
         norms: which norms; None is all of the papers' and the plain ones.
         placements: where: `"all"` is every norm; `"first"` the first one only, with `rest`
             everywhere else; `"stages"` a norm of its own for each stage. Those that a network does
             not have (a single site, a single stage) are left out.
-        rest: the norm of the other sites where only the first is placed.
+        rest: the norm of the other sites where only the first is placed; None is batch norm if it
+            is among the norms, else the first plain one that is. Without one, the first site alone
+            is not placed.
         learning_rates, batch_sizes: further choices, the default first. Learning rates may be a
             pair `("range", lowest, highest)`.
         branches: numbers of transformations for Consistent Normalization to choose from, the
@@ -117,41 +66,47 @@ class NormSpace:
         sites,
         norms=None,
         placements=PLACEMENTS,
-        rest="batch",
+        rest=None,
         learning_rates=None,
         batch_sizes=None,
         branches=None,
     ):
         self.sites = sites_of(sites)
         self.branches = (1,) if branches is None else tuple(branches)
-        self.rest = _name(rest)
         self.left_out = {}
-        wanted = [_name(norm) for norm in (NORMS if norms is None else _words("norms", norms))]
-        self.norms = [norm for norm in dict.fromkeys(wanted) if self._is_legal(norm)]
+        norms = _searched() if norms is None else _split("norms", norms)
+        wanted = [norm_name(norm) for norm in norms]
+        for norm in wanted:
+            if (reason := self.refusal(norm)) is not None:
+                self.left_out[norm] = reason
+        self.norms = [norm for norm in dict.fromkeys(wanted) if norm not in self.left_out]
         if not self.norms:
             reasons = "; ".join(f"{norm}: {why}" for norm, why in self.left_out.items())
             raise BadInput(
                 f"the space is empty ({reasons or 'no norms were given'}). Needed: at least one of "
-                f"{', '.join(NORMS)} that the network can take."
+                f"{', '.join(_searched())} that the network can take."
             )
-        self.placements = self._legal_placements(_words("placements", placements))
+        plain = [norm for norm in PLAIN if norm in self.norms]
+        self.rest = norm_name(rest) if rest is not None else next(iter(plain), None)
+        self.placements = self._legal_placements(_split("placements", placements))
         self.choices = [
             *self._declared_norms(),
-            *_listed("learning_rate", learning_rates),
-            *_listed("batch_size", batch_sizes),
-            *_listed("branches", branches and self.branches),
+            *listed("learning_rate", learning_rates),
+            *listed("batch_size", batch_sizes),
+            *listed("branches", branches and self.branches),
         ]
 
     # Legality.
 
-    def _is_legal(self, norm):
-        """Whether every site takes the norm; if not, `left_out` says why."""
-        if norm == "conv" and any(
-            site.size is None or len(site.size) != 2 or None in site.size for site in self.sites
-        ):
-            self.left_out[norm] = "needs images of a fixed height and width at every norm"
-            return False
-        return True
+    def refusal(self, norm):
+        """Why the network does not take a norm at every site; None where it does.
+
+        >>> from search.space import NormSpace, Place
+        >>> NormSpace([Place(16, ())]).refusal("instance")
+        'gives constants where a channel of an example has a single position'
+        """
+        refusal = row_of(norm).refusal
+        return None if refusal is None else refusal(self.sites)
 
     def _legal_placements(self, placements):
         for word in placements:
@@ -162,7 +117,7 @@ class NormSpace:
             word
             for word in dict.fromkeys(placements)
             if word == "all"
-            or (word == "first" and len(self.sites) > 1)
+            or (word == "first" and len(self.sites) > 1 and self.rest is not None)
             or (word == "stages" and stages > 1 and len(self.norms) > 1)
         ]
         return legal or ["all"]
@@ -267,10 +222,11 @@ class NormSpace:
     def _one(self, prefix, values, sites):
         name = values[f"{prefix}norm"]
         spec = {"name": name}
-        for argument, legal in legal_arguments(name, sites):
-            value = values.get(f"{prefix}{name}/{argument}", legal[0])
+        for argument in row_of(name).arguments:
+            default = argument.choices(sites)[0]
+            value = values.get(f"{prefix}{name}/{argument.name}", default)
             if value is not None:
-                spec.update(_argument(argument, value))
+                spec.update(argument.spec(value) if argument.spec else {argument.name: value})
         return spec
 
     def active(self, values):
@@ -311,7 +267,7 @@ class NormSpace:
         >>> NormSpace([16, 24], norms=["mode"]).default_spec("group")
         {'name': 'group', 'groups': 8}
         """
-        return self._one("", {"norm": _name(norm)}, self.sites)
+        return self._one("", {"norm": norm_name(norm)}, self.sites)
 
     def size(self):
         """How many values there are to choose, all choices considered; inf with a range.
@@ -415,193 +371,16 @@ class NormSpace:
         return "\n".join(lines)
 
 
-def legal_arguments(norm, sites):
-    """The arguments of a norm that are searched, each with the values legal at all these sites.
-
-    The default comes first: the paper's, or the legal one that is nearest below it. A single value
-    leaves nothing to choose; None in its place leaves the argument open.
-
-    >>> from search.space import Site, legal_arguments
-    >>> legal_arguments("group", [Site(24), Site(40)])
-    [('groups', (8, 2, 4))]
-    """
-    common = math.gcd(*(site.channels for site in sites))
-    arguments: list[tuple] = []
-    if norm in ("group", "ilm_group", "associate"):
-        # One group is layer norm, one per channel at every site is instance norm.
-        single = {site.channels for site in sites} == {common}
-        counts = [
-            d for d in divisors(common) if 1 < d <= MOST_GROUPS and not (single and d == common)
-        ]
-        arguments.append(("groups", _default_first(counts, 32) or (None,)))
-    if norm in ("ilm_group", "ilm_instance", "ilm_layer"):
-        sizes = [d for d in divisors(common) if d <= MOST_KEYS]
-        arguments.append(("key_group_size", _default_first(sizes, 16)))
-        arguments.append(("mean_activation", _first("tanh", ACTIVATIONS)))
-        arguments.append(("variance_activation", _first("sigmoid", ACTIVATIONS)))
-    if norm == "associate":
-        arguments.append(("mean_activation", _first("sigmoid", ACTIVATIONS)))
-        arguments.append(("variance_activation", _first("tanh", ACTIVATIONS)))
-        arguments.append(("bias_mode", BIAS_MODES))
-    if norm in ("mode", "mode_group"):
-        arguments.append(("modes", MODES))
-    if norm == "conv":
-        arguments.append(("kernel_sizes", _stacks(sites)))
-        arguments.append(("weighted_variance", (False, True)))
-    if norm == "learned_stats":
-        arguments.append(("filters", ("4-4-1", "4-4-2-1")))
-    return arguments
+def _searched():
+    """The names of the norms that are searched if nothing is said."""
+    return [row.name for row in rows() if row.searched]
 
 
-def words(spec):
-    """A norm spec in words.
-
-    >>> from search.space import words
-    >>> words({"name": "ilm_group", "groups": 8, "key_group_size": 16})
-    'ILM group norm, 8 groups, key groups of 16'
-    >>> words([{"name": "mode", "modes": 4}, {"name": "batch"}])
-    'first norm: mode norm, 4 modes; others: batch norm'
-    """
-    if isinstance(spec, dict) and "stages" in spec:
-        return "; ".join(f"stage {i}: {words(s)}" for i, s in enumerate(spec["stages"], start=1))
-    if isinstance(spec, (list, tuple)):
-        return f"first norm: {words(spec[0])}; others: {words(spec[1])}"
-    if spec is None:
-        return "no norm"
-    if isinstance(spec, str):
-        spec = {"name": spec}
-    spec = dict(spec)
-    name = spec.pop("name")
-    if name == "consistent":
-        return f"consistent ({words(spec['norm'])}) with {spec['branches']} branches"
-    said = [_NAMES.get(name, f"{name.replace('_', ' ')} norm")]
-    said += [_PHRASES.get(key, f"{key} {{}}").format(_shown(v)) for key, v in spec.items()]
-    return ", ".join(said)
-
-
-_NAMES = {
-    "ilm_group": "ILM group norm",
-    "ilm_instance": "ILM instance norm",
-    "ilm_layer": "ILM layer norm",
-    "conv": "convolutional norm",
-    "learned_stats": "learned-statistics norm",
-}
-_PHRASES = {
-    "groups": "{} groups",
-    "key_group_size": "key groups of {}",
-    "mean_activation": "mean by {}",
-    "variance_activation": "variance by {}",
-    "bias_mode": "bias {}",
-    "modes": "{} modes",
-    "kernel_sizes": "kernels {}",
-    "weighted_variance": "weighted variance {}",
-    "filters": "filters {}",
-}
-
-
-def _shown(value):
-    if isinstance(value, (list, tuple)):
-        return "-".join(_shown(one) for one in value)
-    return {"True": "on", "False": "off", "None": "linear"}.get(str(value), str(value))
-
-
-def sites_of(network):
-    """The norm sites of a model, or of a list of `Site`s or channel counts.
-
-    >>> import keras
-    >>> from search.space import sites_of
-    >>> sites_of([16, 32])
-    [Site(channels=16, size=None, stage=0), Site(channels=32, size=None, stage=0)]
-    """
-    if hasattr(network, "layers"):
-        # Surgery knows what a norm site is; so models that are searched are those that it takes.
-        from kerasnorm.surgery import norm_sites
-
-        return [Site(*one) for one in norm_sites(network)]
-    sites = [site if isinstance(site, Site) else Site(site) for site in network]
-    for site in sites:
-        if isinstance(site.channels, bool) or not isinstance(site.channels, int):
-            raise BadInput(
-                f"a norm site has {site.channels!r} channels. Needed: a positive integer."
-            )
-        if site.channels < 1:
-            raise BadInput(f"a norm site has {site.channels} channels. Needed: at least 1.")
-    if not sites:
-        raise BadInput("the network has no norm. Needed: at least one to search over.")
-    return sites
-
-
-def _argument(argument, value):
-    """What an argument of a choice adds to a spec."""
-    if argument == "kernel_sizes":
-        return {} if value == "full" else {argument: [int(s) for s in value.split("-")]}
-    if argument == "weighted_variance":
-        return {argument: True} if value else {}
-    if argument == "filters":
-        # The paper's two stacks: a first layer's, and that of the others.
-        return _LEARNED_STATS[value]
-    return {argument: value}
-
-
-_LEARNED_STATS = {
-    "4-4-1": {"filters": [4, 4, 1], "kernel_sizes": [4, 3, 3]},
-    "4-4-2-1": {"filters": [4, 4, 2, 1], "kernel_sizes": [4, 3, 2, 3]},
-}
-
-
-def _stacks(sites):
-    """Kernel stacks for ConvNorm, as text: `"full"` factors each site's own image."""
-    sides = [side for site in sites for side in (site.size or ())]
-    factors = default_factors(math.gcd(*sides)) if sides else []
-    # Where all images have one size, the whole stack is what "full" is already.
-    ends = range(1, len(factors) + (len(set(sides)) > 1))
-    partial = ["-".join(map(str, factors[:end])) for end in ends]
-    whole = [str(math.prod(factors))] if len(factors) > 1 else []
-    return ("full", *partial, *whole)
-
-
-def _default_first(values, wanted):
-    """Ascending values, the largest that is not above the wanted one brought to the front."""
-    if not values:
-        return ()
-    first = max((v for v in values if v <= wanted), default=values[0])
-    return _first(first, values)
-
-
-def _first(value, values):
-    return (value, *(v for v in values if v != value))
-
-
-def _listed(name, values):
-    """A choice of further numbers, if there are any to choose from."""
-    if values is None:
-        return []
-    values = tuple(values)
-    if values and values[0] == "range":
-        return [Choice(name, values[1:], argument=name, range=True)]
-    if not values or any(isinstance(v, bool) or not v > 0 for v in values):
-        raise BadInput(f"{name}: {values!r}. Needed: positive numbers, the default first.")
-    return [Choice(name, values, argument=name)]
-
-
-def _words(what, values):
+def _split(what, values):
     """A list of words, from a list or from text with commas."""
     if isinstance(values, str):
         return [word.strip() for word in values.split(",") if word.strip()]
     return list(values)
-
-
-def _name(word):
-    """The registered name of a norm that the space can hold."""
-    try:
-        name = kerasnorm.registry.name_of(kerasnorm.registry.parse(word)[0])
-    except (ValueError, TypeError):
-        raise unknown("norm", word, kerasnorm.available()) from None
-    if name == "consistent":
-        raise BadInput(
-            'norm "consistent" wraps another norm. Needed: that norm, with branches=(1, 2, ...).'
-        )
-    return name
 
 
 def _each(spec, change):

@@ -1,0 +1,188 @@
+"""The answer in plain words: what to do, why, and what else must be known."""
+
+from collections.abc import Sequence
+
+from search import formats
+from search.answer.results import (
+    BETTER,
+    FEWEST_SEEDS,
+    TOO_FEW,
+    UNFINISHED,
+    VALIDATION,
+    WORSE,
+    Answer,
+    Arm,
+)
+from search.objective import Objective
+from search.rows import AnswerRow, TrialRow
+
+
+def advise(
+    answer: Answer,
+    seeds: int,
+    order: Sequence[TrialRow],
+    objective: Objective,
+    complete: bool,
+    unasked: bool,
+) -> tuple[str, str]:
+    """What to do, and why; `unasked` is whether no plain norm was to be compared with."""
+    if answer.best is None:
+        if answer.arms:
+            return "", "No answer: no norm finished its trainings, and no trial was completed."
+        return "", "No answer: no trial was completed, and nothing was trained again."
+    percent = answer.percent
+    if answer.rests_on == VALIDATION:
+        why = (
+            f"it is the best of {formats.count(len(order), 'completed trial')} by validation "
+            f"({objective.name} {formats.score(order[0].score, objective.name, percent)}). "
+        )
+        if not answer.arms:
+            return f"Try {answer.best}", (
+                f"{why}Nothing was trained again on new seeds, so that may be chance."
+            )
+        if not complete:
+            return f"Try {answer.best}", (
+                f"{why}The comparison on the test part is not finished, so that may be chance."
+            )
+        return f"Try {answer.best}", (
+            f"{why}No norm finished its trainings for the comparison on all seeds, so that may be "
+            "chance."
+        )
+    best = answer.arm(answer.best)
+    on_seeds = f"on {formats.count(seeds, 'seed')}"
+    error = formats.error(best.mean, percent)
+    lowest = f"it has the lowest mean test error {on_seeds}, {error}"
+    count = len(answer.comparisons)
+    candidates = formats.count(count, "candidate")
+    if answer.reference is None:
+        none = "No plain norm was asked for" if unasked else "No plain norm finished a run"
+        return f"Try {best.name}", f"{lowest}. {none} to compare it with."
+    if not answer.comparisons:
+        return f"Use {best.name}", f"{lowest}, of the plain norms; there was no other candidate."
+    if answer.verdict == BETTER:
+        comparison = next(c for c in answer.comparisons if c.name == best.name)
+        reference = answer.arm(answer.reference)
+        new = "new seeds and test examples" if comparison.examples else "new seeds, these examples"
+        return f"Use {best.name}", (
+            f"its test error, {error}, is lower than that of the best plain norm, {reference.name} "
+            f"({formats.error(reference.mean, percent)}), by "
+            f"{formats.points(-comparison.difference, percent)} "
+            f"(95 % confidence interval "
+            f"{formats.points(-comparison.high, percent).removesuffix(' points')} to "
+            f"{formats.points(-comparison.low, percent)} for {new}, "
+            f"{formats.count(comparison.seeds, 'seed')}, "
+            f"p {formats.p_value(comparison.adjusted_p)} for all comparisons together)."
+        )
+    if answer.verdict == TOO_FEW:
+        return f"Try {best.name}", (
+            f"{lowest}. These are too few seeds to tell more: {seeds} of at least {FEWEST_SEEDS}, "
+            "better 5."
+        )
+    if answer.verdict == UNFINISHED:
+        none = f"none of {candidates}" if count > 1 else "the candidate did not finish"
+        none += " finished on every seed" if count > 1 else " on every seed"
+        return f"Try {best.name}", f"{lowest}; {none}, so nothing could be compared."
+    keep = f"Keep {best.name}"
+    if all(comparison.verdict == WORSE for comparison in answer.comparisons):
+        were = f"all {candidates} were" if count > 1 else "the candidate was"
+        return keep, f"{on_seeds} {were} worse than this best of the plain norms ({error})."
+    none = f"none of {candidates} was" if count > 1 else "the candidate was not"
+    limit = (
+        ""
+        if answer.detectable is None
+        else f" A difference below about {formats.points(answer.detectable, percent)} could easily "
+        f"have gone unseen."
+    )
+    return keep, (
+        f"no difference was shown. {on_seeds.capitalize()} {none} better than this best of the "
+        f"plain norms ({error}).{limit}"
+    )
+
+
+def note_places(answer: Answer) -> list[str]:
+    """Why the recommended norm is not the first in a table or a plot, where it is not."""
+    best, first = answer.arm(answer.best), answer.arms[0]
+    notes = []
+    if first is not best:
+        by = f"is lower by {formats.points(best.mean - first.mean, answer.percent)}"
+        why = (
+            "it did not finish on every seed"
+            if first.unfinished
+            else "that is not more than chance explains on these seeds"
+        )
+        notes.append(
+            f"{first.name} stands above {best.name} in the leaderboard: its mean test error {by}, "
+            f"but {why}."
+        )
+    if best.name in answer.beaten:
+        other, better_in = answer.beaten[best.name]
+        saved = {"time": "less time for a train step", "parameters": "fewer parameters"}
+        if "error" not in better_in:
+            notes.append(
+                f"{best.name} is recommended for its test error alone. {other} was not shown to "
+                f"have a higher one, and needs {' and '.join(saved[one] for one in better_in)}."
+            )
+    return notes
+
+
+def note_chance(answer: Answer) -> list[str]:
+    """What intervals and verdicts are for, and where the chance in them comes from."""
+    judged = [one for one in answer.comparisons if one.p is not None]
+    if not judged:
+        return []
+    if any(one.examples is None for one in judged):
+        return [
+            "Not all trainings have a value for each test example, so the seeds alone count: what "
+            "is said holds for new seeds on these very test examples."
+        ]
+    one = next((one for one in judged if one.name == answer.best), judged[0])
+    share = {
+        name: f"{100 * part:.0f}\N{NARROW NO-BREAK SPACE}%" for name, part in one.shares.items()
+    }
+    more, less = "test examples", "seeds"
+    if one.shares["seeds"] > one.shares["examples"]:
+        more, less = less, more
+    ends = " to ".join(
+        formats.points(end, answer.percent, sign=True) for end in (one.here_low, one.here_high)
+    )
+    return [
+        f"Intervals and verdicts are for new seeds and new test examples. On these very examples, "
+        f"{one.name} differs from {one.reference} by {ends}.",
+        f"Of the variance of that difference, {share['seeds']} comes from the seeds, "
+        f"{share['examples']} from the test examples and {share['both']} from both together. More "
+        f"{more} would help more than more {less}.",
+    ]
+
+
+def note_failures(every: Sequence[Arm], notes: list[str]) -> None:
+    """Say which arms did not finish on every seed, and why."""
+    for arm in every:
+        if arm.unfinished:
+            reasons = "; ".join(dict.fromkeys(arm.unfinished.values()))
+            notes.append(
+                f"{arm.name} ({arm.role}) did not finish on "
+                f"{len(arm.unfinished)} of {formats.count(arm.seeds, 'seed')}: {reasons}."
+            )
+
+
+def note_warnings(
+    trial_rows: Sequence[TrialRow], run_rows: Sequence[AnswerRow], notes: list[str]
+) -> None:
+    """Say which norms were ranked by evaluations that may not be fair to them."""
+    for found, end in (
+        ([(row.words, row.warning) for row in trial_rows], ""),
+        ([(row.arm, row.warning) for row in run_rows], " for the answer"),
+    ):
+        what = "training" if end else "trial"
+        warned: dict[str, list[str]] = {}
+        for name, warning in found:
+            if warning:
+                # Figures in brackets differ from row to row.
+                said = warning.partition(" (")[0]
+                warned.setdefault(said, []).append(name)
+        for said, names in warned.items():
+            advice = " More epochs or --reestimate help." if formats.LAGS in said else ""
+            notes.append(
+                f"{formats.count(len(names), what)}{end} ended with an {said}: "
+                f"{', '.join(dict.fromkeys(names))}.{advice}"
+            )

@@ -1,0 +1,264 @@
+"""Arms from rows, and what their paired differences show."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median, stdev
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from search import examples, formats, statistics
+from search.answer.choosing import key_of_spec
+from search.answer.crossed import Crossed, crossed
+from search.answer.results import (
+    ALPHA,
+    BETTER,
+    FEWEST_SEEDS,
+    NO_DIFFERENCE,
+    TOO_FEW,
+    UNFINISHED,
+    WORSE,
+    Arm,
+    Comparison,
+    is_finite,
+)
+from search.rows import AnswerRow, Status, TrialRow
+
+NOT_RUN = "not run"
+# So many standard errors beyond the limit, a difference is shown in four cases of five.
+FOUR_OF_FIVE = float(special.ndtri(0.8))
+
+
+def seeds_of(run_rows: Sequence[AnswerRow], manifest: Mapping[str, Any]) -> list[int]:
+    """The seeds that every arm should have run on."""
+    planned = manifest.get("seeds")
+    planned = list(planned) if isinstance(planned, (list, tuple)) and run_rows else []
+    return list(dict.fromkeys([*planned, *(row.seed for row in run_rows)]))
+
+
+def collect(run_rows: Sequence[AnswerRow], seeds: Sequence[int], notes: list[str]) -> list[Arm]:
+    """The arms, each with all its seeds."""
+    rows_of: dict[tuple[str, str], dict[int, AnswerRow]] = {}
+    for row in run_rows:
+        runs = rows_of.setdefault((row.role, row.arm), {})
+        if row.seed in runs:
+            notes.append(f"{row.arm} ran more than once on seed {row.seed}: the last run counts.")
+        runs[row.seed] = row
+    result = []
+    for (role, name), runs in rows_of.items():
+        finished = {seed: row for seed, row in runs.items() if _finished(row)}
+        first = next(iter(runs.values()))
+        arm = Arm(
+            name=name,
+            role=role,
+            spec=first.spec,
+            errors={seed: float(row.test_error) for seed, row in finished.items()},
+            values_of={
+                seed: examples.unpacked(row.test_values)
+                for seed, row in finished.items()
+                if row.test_values is not None
+            },
+            unfinished={
+                seed: _reason(runs[seed]) if seed in runs else NOT_RUN
+                for seed in seeds
+                if seed not in finished
+            },
+            parameters=next(
+                (r.parameters for r in runs.values() if r.parameters is not None), None
+            ),
+            values=dict(first.hyperparameters),
+            changed=dict(first.changed or {}),
+        )
+        if arm.errors:
+            _set_interval(arm, ALPHA / (2 * len(rows_of)))
+        times = [r.step_seconds for r in runs.values() if is_finite(r.step_seconds)]
+        if times:
+            arm.step_seconds = float(median(times))
+            arm.step_low, arm.step_high = float(min(times)), float(max(times))
+        result.append(arm)
+    return result
+
+
+def _set_interval(arm: Arm, alpha: float) -> None:
+    """The mean error of an arm, with an interval for new seeds and new test examples."""
+    interval = statistics.mean_interval(list(arm.errors.values()), 1 - 2 * alpha)
+    arm.mean, arm.low, arm.high = interval
+    values = list(arm.values_of.values())
+    sizes = {len(one) for one in values}
+    if len(values) == len(arm.errors) > 1 and len(sizes) == 1 and min(sizes) > 1:
+        half = crossed(np.array(values)).half(alpha)
+        arm.low, arm.high = arm.mean - half, arm.mean + half
+        if min(one.min() for one in values) >= 0:
+            arm.low = max(0.0, arm.low)
+
+
+def _finished(row: AnswerRow) -> bool:
+    return row.status is not Status.FAILED and is_finite(row.test_error)
+
+
+def _reason(row: AnswerRow) -> str:
+    if row.reason:
+        return row.reason
+    error = row.test_error
+    return "failed" if error is None else f"test error {formats.number(error)}"
+
+
+def best_baseline(baselines: Sequence[Arm], notes: list[str]) -> Arm | None:
+    """The baseline with the lowest mean error, of those that finished the most seeds."""
+    usable = [arm for arm in baselines if arm.errors]
+    if not usable:
+        return None
+    most = max(len(arm.errors) for arm in usable)
+    best = min((arm for arm in usable if len(arm.errors) == most), key=lambda arm: arm.mean)
+    lower = [arm.name for arm in usable if arm.mean < best.mean]
+    if lower:
+        notes.append(
+            f"Not taken as the best baseline for their unfinished runs: {', '.join(lower)}."
+        )
+    return best
+
+
+def compare(compared: Sequence[Arm], reference: Arm, choices: int = 1) -> list[Comparison]:
+    """Each arm against a reference; the verdicts and intervals of all hold at once.
+
+    An arm may be better or worse, so `ALPHA` is divided by twice the number of arms. The side of
+    the interval that shows an arm to be worse is divided by `choices` again. A verdict other than
+    "no difference shown" is an interval that leaves zero out.
+
+    Args:
+        compared: the arms; those that cannot be judged count in the division all the same.
+        reference: what they are compared to.
+        choices: of how many arms the reference was chosen for its low error.
+    """
+    result = []
+    better = ALPHA / (2 * max(1, len(compared)))
+    worse = better / max(1, choices)
+    for arm in compared:
+        seeds = [seed for seed in arm.errors if seed in reference.errors]
+        comparison = Comparison(arm.name, reference.name, NO_DIFFERENCE, len(seeds))
+        result.append(comparison)
+        found = None
+        if seeds:
+            differences = [arm.errors[seed] - reference.errors[seed] for seed in seeds]
+            comparison.difference = float(np.mean(differences))
+            if len(seeds) > 1:
+                comparison.deviation = stdev(differences)
+                values = _values(arm, reference, seeds)
+                found = None if values is None else crossed(values)
+                _set_intervals(comparison, found, better, worse)
+        if arm.unfinished:
+            comparison.verdict = UNFINISHED
+        elif len(seeds) < FEWEST_SEEDS:
+            comparison.verdict = TOO_FEW
+        else:
+            paired = statistics.paired_p_values(
+                [arm.errors[seed] for seed in seeds], [reference.errors[seed] for seed in seeds]
+            )
+            _decide(comparison, found, paired, better, worse)
+    return result
+
+
+def _set_intervals(
+    comparison: Comparison, found: Crossed | None, better: float, worse: float
+) -> None:
+    """The intervals of a comparison; the lower end is what shows an arm to be worse."""
+    mean, alphas = comparison.difference, (worse, better)
+    error = comparison.deviation / math.sqrt(comparison.seeds)
+    half = [float(special.stdtrit(comparison.seeds - 1, 1 - alpha)) * error for alpha in alphas]
+    comparison.here_low, comparison.here_high = mean - half[0], mean + half[1]
+    if found is not None:
+        comparison.examples, comparison.shares = found.examples, found.shares()
+        half, error = [found.half(alpha) for alpha in alphas], found.error
+    comparison.error, comparison.half = error, half[1]
+    comparison.low, comparison.high = mean - half[0], mean + half[1]
+
+
+def _decide(
+    comparison: Comparison,
+    found: Crossed | None,
+    paired: tuple[float, float],
+    better: float,
+    worse: float,
+) -> None:
+    """The p-values of a comparison and its verdict."""
+
+    def adjusted(lower: float, higher: float) -> float:
+        return min(1.0, ALPHA * min(lower / better, higher / worse))
+
+    comparison.here_p = adjusted(*paired)
+    p_values = paired
+    if found is not None:
+        p_value = found.p_value()
+        p_values = (p_value, 1.0) if found.mean < 0 else (1.0, p_value)
+    comparison.p = min(1.0, 2 * min(p_values))
+    comparison.adjusted_p = adjusted(*p_values)
+    if comparison.adjusted_p <= ALPHA:
+        comparison.verdict = BETTER if comparison.difference < 0 else WORSE
+
+
+def _values(arm: Arm, reference: Arm, seeds: Sequence[int]) -> Any:
+    """The differences of each seed and each test example; None where a seed lacks them."""
+    ours, theirs = ([one.values_of.get(seed) for seed in seeds] for one in (arm, reference))
+    if any(one is None for one in (*ours, *theirs)):
+        return None
+    sizes = {len(one) for one in (*ours, *theirs)}
+    return np.array(ours) - np.array(theirs) if len(sizes) == 1 and min(sizes) > 1 else None
+
+
+def judge(
+    candidates: Sequence[Arm], reference: Arm | None, comparisons: Sequence[Comparison]
+) -> tuple[str, Arm | None]:
+    """The verdict on the whole, and the arm to use where one was found."""
+    verdicts = {comparison.name: comparison.verdict for comparison in comparisons}
+    better = [arm for arm in candidates if verdicts.get(arm.name) == BETTER]
+    if better:
+        return BETTER, min(better, key=lambda arm: arm.mean)
+    if not verdicts or set(verdicts.values()) <= {TOO_FEW, UNFINISHED}:
+        return (UNFINISHED if UNFINISHED in verdicts.values() else TOO_FEW), None
+    return NO_DIFFERENCE, reference
+
+
+def other_baselines(best: Arm, baselines: Sequence[Arm], reference: Arm) -> list[str]:
+    """Baselines that the winner was not shown to beat: worse on average, but of wide spread."""
+    notes = []
+    for arm in baselines:
+        shared = [seed for seed in best.errors if seed in arm.errors]
+        if arm is reference or len(shared) < FEWEST_SEEDS:
+            continue
+        p, _ = statistics.paired_p_values(
+            [best.errors[seed] for seed in shared], [arm.errors[seed] for seed in shared]
+        )
+        if 2 * p > ALPHA:
+            notes.append(
+                f"Against {arm.name} by itself, whose error varies more with the seed, no "
+                f"difference was shown (p {formats.p_value(min(1.0, 2 * p))})."
+            )
+    return notes
+
+
+def detectable(comparisons: Sequence[Comparison]) -> float | None:
+    """The difference that these comparisons would have shown in about four cases of five."""
+    needed = [
+        comparison.half + FOUR_OF_FIVE * comparison.error
+        for comparison in comparisons
+        if comparison.p is not None and comparison.error
+    ]
+    return median(needed) if needed else None
+
+
+def ablated_arm(
+    run_rows: Sequence[AnswerRow], order: Sequence[TrialRow], main: Sequence[Arm]
+) -> Arm | None:
+    """The arm that the ablation changes: that of the best trial, which was ablated."""
+    named = {row.around for row in run_rows if row.role == "ablation"}
+    best_spec = key_of_spec(order[0].spec) if order else None
+    for fits in (
+        lambda arm: arm.name in named,
+        lambda arm: key_of_spec(arm.spec) == best_spec,
+        lambda arm: arm.role == "candidate",
+    ):
+        for arm in main:
+            if fits(arm):
+                return arm
+    return None

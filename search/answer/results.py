@@ -1,0 +1,155 @@
+"""What an answer consists of: arms, comparisons, and the answer itself."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from search import importance
+
+ALPHA = 0.05
+# With two seeds a t test has one degree of freedom, and rests on chance alone.
+FEWEST_SEEDS = 3
+BETTER = "better"
+WORSE = "worse"
+NO_DIFFERENCE = "no difference shown"
+UNFINISHED = "not judged: unfinished runs"
+TOO_FEW = "not judged: too few seeds"
+# What a recommendation rests on.
+COMPARED = "comparison"
+VALIDATION = "validation"
+
+
+@dataclass
+class Arm:
+    """One way to train, on all its seeds; the interval is one of several that hold at once."""
+
+    name: str
+    role: str
+    spec: Any
+    errors: dict[int, float]
+    unfinished: dict[int, str]
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    parameters: int | None = None
+    step_seconds: float | None = None
+    step_low: float | None = None
+    step_high: float | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    changed: dict[str, Any] = field(default_factory=dict)
+    # Of each seed, a value for each test example, where the rows have them.
+    values_of: dict[int, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds there are, finished or not."""
+        return len(self.errors) + len(self.unfinished)
+
+
+@dataclass
+class Comparison:
+    """An arm against a reference on the same seeds.
+
+    Attributes:
+        low, high: an interval for new seeds and new test examples; all of an answer hold at once.
+            Where there are no values per example it is for new seeds on these very examples.
+        p: of this comparison alone; `adjusted_p` is that of all together.
+        here_low, here_high: an interval for new seeds on these very examples.
+        here_p: its p-value, of all comparisons together.
+        error: the standard error of the difference.
+        half: half the width of the interval, on the side that shows an arm to be better.
+        examples: how many test examples count; None where the seeds alone do.
+        shares: how much of the variance seeds, examples and both together have.
+    """
+
+    name: str
+    reference: str
+    verdict: str
+    seeds: int
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    deviation: float | None = None
+    p: float | None = None
+    adjusted_p: float | None = None
+    here_low: float | None = None
+    here_high: float | None = None
+    here_p: float | None = None
+    error: float | None = None
+    half: float | None = None
+    examples: int | None = None
+    shares: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Answer:
+    """What `conclude` found, plain enough for JSON (`as_dict`).
+
+    Attributes:
+        advice: what to do, in a few words: "Use ...", "Keep ...", or "Try ..." where nothing was
+            compared on the test part; empty where no trial completed.
+        reason: why, in plain words.
+        verdict: "better", "no difference shown", "not judged: ..." of the search as a whole.
+        best: the name of the norm to use: a candidate only where it was shown to be better.
+        best_spec: its norm spec.
+        best_values: the hyperparameters that it was trained with, where the search chose them.
+        rests_on: "comparison" where the best norm is that of the arms on the test part,
+            "validation" where it is that of the best trial, else None.
+        percent: whether errors are shares of the examples.
+        reference: the name of the best baseline.
+        arms: all arms but the ablation's, lowest mean test error first.
+        comparisons: each candidate against the best baseline.
+        ablated: the name of the arm that the ablation changes.
+        ablation_arms: the ablation's arms.
+        ablation: each of them against the ablated arm.
+        pareto: the arms that no other arm beats: none is clearly better in error, step time or
+            parameters and clearly worse in none of them.
+        beaten: each of the others, with an arm that beats it and what that one is better in.
+        pareto_trials: numbers of the trials for which the same holds, with the validation score.
+        importance: what the trials' scores depend on.
+        detectable: the difference that these seeds would have shown in about four cases of five.
+        notes: what else must be known to read the answer.
+    """
+
+    advice: str
+    reason: str
+    verdict: str
+    best: str | None
+    best_spec: Any
+    best_values: dict[str, Any]
+    rests_on: str | None
+    percent: bool
+    reference: str | None
+    arms: list[Arm]
+    comparisons: list[Comparison]
+    ablated: str | None
+    ablation_arms: list[Arm]
+    ablation: list[Comparison]
+    pareto: list[str]
+    beaten: dict[str, tuple[str, list[str]]]
+    pareto_trials: list[int]
+    importance: importance.Importance
+    detectable: float | None
+    notes: list[str]
+
+    @property
+    def sentence(self) -> str:
+        """The answer in plain words: what to do, and why."""
+        return f"{self.advice}: {self.reason}" if self.advice else self.reason
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer as plain dictionaries and lists."""
+        result = {"sentence": self.sentence, **asdict(self)}
+        for arm in (*result["arms"], *result["ablation_arms"]):
+            # The journal has them.
+            del arm["values_of"]
+        return result
+
+    def arm(self, name: str) -> Arm:
+        """The candidate or baseline of a name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+
+def is_finite(value: Any) -> bool:
+    """Whether it is a number, and neither NaN nor infinite."""
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,118 @@
+"""Data: named sets, arrays, and whatever tensorflow_datasets has, in three parts.
+
+The validation part is what a search sees, the test part what its answer is measured on. Splits are
+fixed: they depend on the data and not on the seed of a search. Keras is not needed here, so that
+data are refused before it is imported.
+"""
+
+import pathlib
+from typing import Any
+
+from search.data import forms, places
+from search.data.arrays import from_arrays, named
+from search.data.made import DOMAINS, digits, multidomain
+from search.data.parts import Data, Part, split
+from search.data.tfds import from_tfds
+from search.errors import BadInput, unknown
+from search.names import DATA
+
+__all__ = [
+    "DATA",
+    "DOMAINS",
+    "Data",
+    "Part",
+    "checked_augmentation",
+    "digits",
+    "from_arrays",
+    "from_tfds",
+    "load",
+    "multidomain",
+    "split",
+]
+
+
+def load(data, data_dir=None, image_size=None):
+    """The data set that a word, a path or arrays stand for.
+
+    Args:
+        data: what names data, or data. Names are
+
+            - `"digits"` or `"multidomain"`,
+            - the path of an `.npz` file, or `"x.npy,y.npy"`,
+            - the path of a folder of images. It has a folder for each class; or it has `train`,
+              and `test` and `val` where there are some, in which these are,
+            - `"FILE.py:FUNCTION"`: a function without arguments that returns data,
+            - `"tfds:NAME"`: an image classification set of tensorflow_datasets, named as there.
+
+            Data are
+
+            - a `Data`,
+            - arrays: a tuple `(x, y)`, `(x_train, y_train, x_test, y_test)`, or this with `x_val,
+              y_val` in the middle; or a dictionary with these names, which `.npz` files use too,
+            - batches of `(x, y)` as `fit` takes them: a `tf.data.Dataset`, `PyDataset`,
+              `DataLoader` or generator. They are collected in memory,
+            - a dictionary of batches or pairs for `train`, `test` and `validation`,
+            - a function that returns any of these.
+
+            Labels are integers from 0, texts, or one-hot rows.
+        data_dir: where tensorflow_datasets keeps its files.
+        image_size: `(height, width)` to which images of tensorflow_datasets, or of a folder, are
+            resized; those of a folder have the size of the first one otherwise.
+
+    Returns:
+        A `Data`. Parts that are missing are split off, with the classes in equal shares.
+
+    Example:
+        >>> from search.data import load
+        >>> digits = load("digits")
+        >>> len(digits.train), len(digits.validation), len(digits.test), digits.input_shape
+        (1151, 287, 359, (8, 8, 1))
+    """
+    if isinstance(data, Data):
+        return data
+    if isinstance(data, (tuple, list)):
+        return from_arrays(named(data))
+    if forms.are_parts(data):
+        return forms.from_parts(data)
+    if isinstance(data, dict):
+        return from_arrays(data)
+    if forms.are_batches(data):
+        return from_arrays(named(forms.collected(data)), "batches")
+    if callable(data):
+        return load(data(), data_dir, image_size)
+    if not isinstance(data, (str, pathlib.Path)):
+        raise BadInput(f"data={data!r}. Needed: a name, a path, arrays, or a Data.")
+    word = str(data)
+    if word == "digits":
+        return digits()
+    if word == "multidomain":
+        return multidomain()
+    if word.startswith("tfds:"):
+        return from_tfds(word.removeprefix("tfds:"), data_dir, image_size)
+    if places.is_file(word):
+        return from_arrays(*places.read(word))
+    if places.is_function(word):
+        return load(places.call(word))
+    if places.is_folder(word):
+        return from_arrays(forms.of_folder(word, image_size), pathlib.Path(word).name)
+    raise unknown("data set", word, [*DATA, "tfds:NAME", *places.FORMS])
+
+
+def checked_augmentation(data: Data, augmentation: Any):
+    """An augmentation that fits the data, as `(pad, flip)`, or None.
+
+    Args:
+        data: what is augmented.
+        augmentation: None or False; True (an eighth of the height, flipped); or `(pad, flip)`.
+    """
+    if augmentation in (None, False):
+        return None
+    shape = data.input_shape
+    if len(shape) != 3:
+        raise BadInput(f"augmentation needs images, and the examples have shape {shape}.")
+    if augmentation is True:
+        return max(1, shape[0] // 8), True
+    pad, flip = augmentation
+    if not 0 <= pad < min(shape[:2]):
+        raise BadInput(f"augmentation: pad={pad}. Needed: 0 to {min(shape[:2]) - 1}.")
+    return int(pad), bool(flip)

@@ -1,0 +1,222 @@
+"""Data from arrays: checked, numbered and split."""
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from search.data.parts import TEST_SHARE, VALIDATION_SHARE, Data, Part, split
+from search.errors import BadInput
+
+# Said wherever labels are not those of a classification.
+CLASSIFICATION = (
+    "Needed: one label per example (an integer from 0, a text, or a one-hot row). The search "
+    "compares classifiers only; for another task use search.NormTuner, which takes any model, loss "
+    "and objective."
+)
+
+
+def arrays_of_file(path):
+    """The arrays of an `.npz` file, by their names; the one of an `.npy` file."""
+    single = str(path).endswith(".npy")
+    try:
+        with open(path, "rb") as file:
+            if single:
+                return np.load(file, allow_pickle=False)
+            if not zipfile.is_zipfile(file):
+                raise BadInput(
+                    f"data={str(path)!r} is not an .npz file. Needed: a file as "
+                    "numpy.savez(path, x=..., y=...) writes it."
+                )
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except BadInput:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if "allow_pickle" in str(error):
+            raise BadInput(
+                f"data={str(path)!r} holds arrays of Python objects, which could run code when "
+                "loaded. Needed: arrays of numbers or texts, such as numpy.array(labels, str)."
+            ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"data={str(path)!r} cannot be read: {reason}.") from error
+
+
+def named(arrays):
+    """Names for arrays by their number."""
+    names = {
+        2: ("x", "y"),
+        4: ("x_train", "y_train", "x_test", "y_test"),
+        6: ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test"),
+    }.get(len(arrays))
+    if names is None:
+        raise BadInput(f"data: {len(arrays)} arrays. Needed: 2 (x, y), 4 or 6 (see load).")
+    return dict(zip(names, arrays, strict=True))
+
+
+def from_arrays(arrays, name="arrays"):
+    """A `Data` of arrays by their names; see `load`.
+
+    >>> import numpy as np
+    >>> from search.data import from_arrays
+    >>> x, y = np.zeros((50, 4, 4, 1)), np.arange(50) % 5
+    >>> data = from_arrays({"x": x, "y": y})
+    >>> data.classes, len(data.train), len(data.test)
+    (5, 30, 10)
+    """
+    known = ("x", "y", "x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
+    for key in arrays:
+        if key not in known:
+            raise BadInput(f"data: an array is called {key!r}. Needed: some of {', '.join(known)}.")
+    if "x" in arrays:
+        arrays = {"x_train": arrays["x"], **{k: v for k, v in arrays.items() if k != "x"}}
+        arrays["y_train"] = arrays.pop("y", None)
+    parts = {}
+    for part in ("train", "val", "test"):
+        x, y = arrays.get(f"x_{part}"), arrays.get(f"y_{part}")
+        if (x is None) != (y is None):
+            raise BadInput(f"data: only one of x_{part} and y_{part} is there. Needed: both.")
+        if x is not None:
+            parts[part] = (_examples(part, x), _labels(part, y))
+    if "train" not in parts:
+        raise BadInput("data: there is no training part. Needed: x and y, or x_train and y_train.")
+    labels, parts = _numbered(parts)
+    classes = _classes_of(parts)
+    shapes = {part: examples.x.shape[1:] for part, examples in parts.items()}
+    if len(set(shapes.values())) > 1:
+        raise BadInput(
+            f"data: the examples of the parts differ in shape ({shapes}). Needed: one shape."
+        )
+    if "test" not in parts:
+        parts["train"], parts["test"] = split(parts["train"], TEST_SHARE)
+    if "val" not in parts:
+        parts["train"], parts["val"] = split(parts["train"], VALIDATION_SHARE)
+    return Data(name, parts["train"], parts["val"], parts["test"], classes, labels)
+
+
+def _examples(part, x):
+    """Examples as they are needed, or an error that says what is wrong with them."""
+    x = _unpacked(f"x_{part}", x)
+    if x.ndim < 2:
+        raise BadInput(
+            f"data: x_{part} has shape {x.shape}. Needed: examples along the first axis, each with "
+            "a shape of its own."
+        )
+    if x.dtype.kind not in "fiub":
+        raise BadInput(f"data: x_{part} has dtype {x.dtype}. Needed: numbers.")
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.dtype == np.uint8:
+        x = x.astype("float32") / 255
+    x = np.ascontiguousarray(x, dtype="float32")
+    if not np.isfinite(x).all():
+        raise BadInput(f"data: x_{part} holds NaN or infinite values. Needed: finite numbers.")
+    return x
+
+
+def _labels(part, y):
+    """Labels as one integer, or one text, for each example."""
+    y = _unpacked(f"y_{part}", y)
+    if y.dtype.kind == "S":
+        y = np.char.decode(y, "utf-8", "replace")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim == 2 and y.dtype.kind in "iufb" and ((y == 0) | (y == 1)).all():
+        if not (y.sum(axis=1) == 1).all():
+            raise BadInput(
+                f"data: y_{part} has rows with several classes or none. {CLASSIFICATION}"
+            )
+        return np.argmax(y, axis=1)
+    if y.ndim != 1:
+        raise BadInput(f"data: y_{part} has shape {y.shape}. {CLASSIFICATION}")
+    if y.dtype.kind in "UT":
+        return y.astype(str)
+    if y.dtype.kind not in "iufb":
+        raise BadInput(f"data: y_{part} has dtype {y.dtype}. {CLASSIFICATION}")
+    whole = y == np.round(y) if y.dtype.kind == "f" else np.ones(len(y), bool)
+    if not whole.all():
+        raise BadInput(
+            f"data: y_{part} holds {y[~whole][0]}, which is not a class. {CLASSIFICATION}"
+        )
+    return y.astype("int64")
+
+
+def _unpacked(name, array):
+    """An array; one of Python objects as what it holds."""
+    try:
+        array = np.asarray(array)
+        if array.dtype == object:
+            # Texts and numbers together would all become texts.
+            kinds = {type(one) for one in array.ravel() if isinstance(one, (str, bytes))}
+            mixed = kinds and not all(isinstance(one, (str, bytes)) for one in array.ravel())
+            array = array if mixed else np.array(array.tolist())
+    except ValueError as error:
+        raise BadInput(
+            f"data: {name} holds objects of several shapes. Needed: one shape."
+        ) from error
+    if array.dtype == object:
+        found = sorted({type(one).__name__ for one in array.ravel()[:1000]})
+        raise BadInput(
+            f"data: {name} holds objects of the types {', '.join(found)}. Needed: numbers, or for "
+            "labels texts."
+        )
+    return array
+
+
+def _numbered(parts):
+    """The names of the classes, if labels are texts, and the parts with integers as labels."""
+    kinds = {part: y.dtype.kind for part, (_, y) in parts.items()}
+    names: tuple = ()
+    if "U" in kinds.values():
+        if set(kinds.values()) != {"U"}:
+            raise BadInput(
+                "data: some parts have texts as labels, and others numbers. Needed: one kind."
+            )
+        names = tuple(np.unique(parts["train"][1]).tolist())
+    numbered = {}
+    for part, (x, y) in parts.items():
+        if len(x) != len(y):
+            raise BadInput(
+                f"data: x_{part} has {len(x)} examples, y_{part} {len(y)} labels. Needed: as many "
+                "labels as examples."
+            )
+        if not len(y):
+            raise BadInput(f"data: the part {part} has no examples.")
+        if names:
+            strange = sorted(set(y.tolist()) - set(names))
+            if strange:
+                raise _strange(part, strange[0], names)
+            y = np.searchsorted(names, y)
+        numbered[part] = Part(x, y.astype("int32"))
+    return names, numbered
+
+
+def _strange(part, label, known):
+    shown = ", ".join(map(str, known[:8])) + (", ..." if len(known) > 8 else "")
+    return BadInput(
+        f"data: y_{part} has the label {label}, and the training part does not. Needed: labels of "
+        f"the training part ({shown})."
+    )
+
+
+def _classes_of(parts):
+    """The number of classes, if the labels of all parts are 0 .. classes - 1."""
+    known = np.unique(parts["train"].y)
+    if len(known) > 2 and 2 * len(known) > len(parts["train"]):
+        raise BadInput(
+            f"data: {len(parts['train'])} training examples have {len(known)} different labels. "
+            f"{CLASSIFICATION}"
+        )
+    if known[0] != 0 or known[-1] != len(known) - 1:
+        shown = ", ".join(map(str, known[:8])) + (", ..." if len(known) > 8 else "")
+        raise BadInput(
+            f"data: the training labels are {shown}. Needed: 0 to classes - 1, each at least once, "
+            "as numpy.unique(y, return_inverse=True)[1] makes them."
+        )
+    for part, examples in parts.items():
+        strange = np.setdiff1d(examples.y, known)
+        if len(strange):
+            raise _strange(part, strange[0], known)
+    if len(known) < 2:
+        raise BadInput("data: there is one class only. Needed: at least two.")
+    return len(known)

@@ -1,0 +1,75 @@
+"""Where norms go: the places of a network, and the values that are legal at all of them."""
+
+from dataclasses import dataclass
+
+import kerasnorm
+from kerasnorm.registry import name_of, parse, row_of
+from search.errors import BadInput, unknown
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the search has to know of a place of a network that has a norm.
+
+    Attributes:
+        channels: how many.
+        size: the spatial size, `()` where the data have no positions; None where nothing is known
+            of it. An entry is None where that side is not fixed.
+        stage: the number of its stage, from 0.
+    """
+
+    channels: int
+    size: tuple | None = None
+    stage: int = 0
+
+
+def sites_of(network):
+    """The norm sites of a model, or of a list of `Place`s or channel counts.
+
+    >>> import keras
+    >>> from search.space import sites_of
+    >>> sites_of([16, 32])
+    [Place(channels=16, size=None, stage=0), Place(channels=32, size=None, stage=0)]
+    """
+    if hasattr(network, "layers"):
+        # Surgery knows what a norm site is; so models that are searched are those that it takes.
+        from kerasnorm.surgery import norm_sites
+
+        return [Place(*one) for one in norm_sites(network)]
+    sites = [site if isinstance(site, Place) else Place(site) for site in network]
+    for site in sites:
+        if isinstance(site.channels, bool) or not isinstance(site.channels, int):
+            raise BadInput(
+                f"a norm site has {site.channels!r} channels. Needed: a positive integer."
+            )
+        if site.channels < 1:
+            raise BadInput(f"a norm site has {site.channels} channels. Needed: at least 1.")
+    if not sites:
+        raise BadInput("the network has no norm. Needed: at least one to search over.")
+    return sites
+
+
+def norm_name(word):
+    """The registered name of a norm that the space can hold."""
+    try:
+        name = name_of(parse(word).layer_class)
+    except (ValueError, TypeError):
+        raise unknown("norm", word, kerasnorm.available()) from None
+    if name == "consistent":
+        raise BadInput(
+            'norm "consistent" wraps another norm. Needed: that norm, with branches=(1, 2, ...).'
+        )
+    return name
+
+
+def legal_arguments(norm, sites):
+    """The arguments of a norm that are searched, each with the values legal at all these sites.
+
+    The default comes first: the paper's, or the legal one that is nearest below it. A single value
+    leaves nothing to choose; None in its place leaves the argument open.
+
+    >>> from search.space import Place, legal_arguments
+    >>> legal_arguments("group", [Place(24), Place(40)])
+    [('groups', (8, 2, 4))]
+    """
+    return [(one.name, one.choices(sites)) for one in row_of(norm).arguments]
