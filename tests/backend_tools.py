@@ -50,7 +50,7 @@ def random_weight(name, shape, seed):
     kind = name.rstrip("_0123456789")
     if kind == "gamma":
         return 1 + 0.3 * normal
-    if kind == "moving_variance":
+    if kind.endswith(("variance", "stddev")):
         return 0.5 + generator.uniform(size=shape)
     if kind == "encoder":
         # One embedding unit is on for any variance, so that its decoder always learns.
@@ -166,31 +166,45 @@ def value_and_gradients(
         training: passed to the layer.
         mask: passed to the layer unless None.
         dtype: of the input tensor.
-        compiled: by XLA, as in `fit`; torch has no such mode and runs eagerly.
+        compiled: by XLA, as in `fit`; by `torch.compile` on torch.
 
     Returns:
         A `Result`.
     """
-    inputs = keras.ops.convert_to_tensor(inputs, dtype=dtype)
-    arguments = call_arguments(layer, training, mask)
-    run = {"tensorflow": tensorflow_gradients, "jax": jax_gradients, "torch": torch_gradients}
-    before = [keras.ops.copy(variable.value) for variable in layer.non_trainable_variables]
-    outputs, gradients, statistics = run[BACKEND](
-        layer, inputs, output_weights, arguments, compiled
-    )
-    # Copies: torch's arrays would follow the variables.
-    statistics = [np.array(keras.ops.convert_to_numpy(value)) for value in statistics]
-    for variable, value in zip(layer.non_trainable_variables, before, strict=True):
-        variable.assign(value)
-    gradients = [keras.ops.convert_to_numpy(gradient) for gradient in gradients]
-    names = [variable.name for variable in layer.trainable_variables]
-    statistic_names = [variable.name for variable in layer.non_trainable_variables]
-    return Result(
-        keras.ops.convert_to_numpy(outputs),
-        gradients[0],
-        dict(zip(names, gradients[1:], strict=True)),
-        dict(zip(statistic_names, statistics, strict=True)),
-    )
+    run = differentiator(layer, training, dtype=dtype, compiled=compiled)
+    return run(inputs, output_weights, mask)
+
+
+def differentiator(layer, training=False, *, dtype=None, compiled=False):
+    """What `value_and_gradients` does with many inputs of one shape, compiled once.
+
+    Returns:
+        A function of inputs, output weights and a mask or None.
+    """
+    steps = {"tensorflow": tensorflow_gradients, "jax": jax_gradients, "torch": torch_gradients}
+    step = steps[BACKEND](layer, training, compiled)
+
+    def run(inputs, output_weights, mask=None):
+        inputs = keras.ops.convert_to_tensor(inputs, dtype=dtype)
+        weights = keras.ops.convert_to_tensor(output_weights)
+        mask = None if mask is None else keras.ops.convert_to_tensor(mask, dtype="bool")
+        before = [keras.ops.copy(variable.value) for variable in layer.non_trainable_variables]
+        outputs, gradients, statistics = step(inputs, weights, mask)
+        # Copies: torch's arrays would follow the variables.
+        statistics = [np.array(keras.ops.convert_to_numpy(value)) for value in statistics]
+        for variable, value in zip(layer.non_trainable_variables, before, strict=True):
+            variable.assign(value)
+        gradients = [keras.ops.convert_to_numpy(gradient) for gradient in gradients]
+        names = [variable.name for variable in layer.trainable_variables]
+        statistic_names = [variable.name for variable in layer.non_trainable_variables]
+        return Result(
+            keras.ops.convert_to_numpy(outputs),
+            gradients[0],
+            dict(zip(names, gradients[1:], strict=True)),
+            dict(zip(statistic_names, statistics, strict=True)),
+        )
+
+    return run
 
 
 def objective_of(outputs, output_weights):
@@ -200,15 +214,15 @@ def objective_of(outputs, output_weights):
     return keras.ops.sum(keras.ops.cast(outputs, dtype) * weights)
 
 
-def tensorflow_gradients(layer, inputs, output_weights, arguments, compiled):
+def tensorflow_gradients(layer, training, compiled):
     import tensorflow as tf
 
     trainable = [variable.value for variable in layer.trainable_variables]
 
-    def step(inputs):
+    def step(inputs, output_weights, mask):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            outputs = layer(inputs, **arguments)
+            outputs = layer(inputs, **call_arguments(layer, training, mask))
             objective = objective_of(outputs, output_weights)
         gradients = tape.gradient(
             objective, [inputs, *trainable], unconnected_gradients=tf.UnconnectedGradients.ZERO
@@ -217,40 +231,62 @@ def tensorflow_gradients(layer, inputs, output_weights, arguments, compiled):
 
     if compiled:
         step = tf.function(step, jit_compile=True, autograph=False)
-    outputs, gradients = step(inputs)
-    return outputs, gradients, [variable.value for variable in layer.non_trainable_variables]
+
+    def run(inputs, output_weights, mask):
+        outputs, gradients = step(inputs, output_weights, mask)
+        return outputs, gradients, [variable.value for variable in layer.non_trainable_variables]
+
+    return run
 
 
-def jax_gradients(layer, inputs, output_weights, arguments, compiled):
+def jax_gradients(layer, training, compiled):
     import jax
 
-    def objective(inputs, trainable, non_trainable):
-        outputs, statistics = layer.stateless_call(trainable, non_trainable, inputs, **arguments)
+    def objective(inputs, trainable, non_trainable, output_weights, mask):
+        outputs, statistics = layer.stateless_call(
+            trainable, non_trainable, inputs, **call_arguments(layer, training, mask)
+        )
         return objective_of(outputs, output_weights), (outputs, statistics)
 
     step = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
     if compiled:
         step = jax.jit(step)
-    trainable = [variable.value for variable in layer.trainable_variables]
-    non_trainable = [variable.value for variable in layer.non_trainable_variables]
-    (_, (outputs, statistics)), (input_gradient, gradients) = step(inputs, trainable, non_trainable)
-    return outputs, [input_gradient, *gradients], statistics
+
+    def run(inputs, output_weights, mask):
+        trainable = [variable.value for variable in layer.trainable_variables]
+        others = [variable.value for variable in layer.non_trainable_variables]
+        (_, (outputs, statistics)), gradients = step(
+            inputs, trainable, others, output_weights, mask
+        )
+        return outputs, [gradients[0], *gradients[1]], statistics
+
+    return run
 
 
-def torch_gradients(layer, inputs, output_weights, arguments, compiled):
+def torch_gradients(layer, training, compiled):
     import torch
 
-    del compiled
-    inputs = inputs.detach().requires_grad_()
-    trainable = [variable.value for variable in layer.trainable_variables]
-    outputs = layer(inputs, **arguments)
-    objective = objective_of(outputs, output_weights)
-    gradients = torch.autograd.grad(objective, [inputs, *trainable], allow_unused=True)
-    gradients = [
-        torch.zeros_like(value) if gradient is None else gradient
-        for gradient, value in zip(gradients, [inputs, *trainable], strict=True)
-    ]
-    return outputs, gradients, [variable.value for variable in layer.non_trainable_variables]
+    def forward(inputs, mask):
+        return layer(inputs, **call_arguments(layer, training, mask))
+
+    if compiled:
+        # What Dynamo and AOTAutograd make of a layer; what Inductor does is not the layer's affair.
+        torch.compiler.reset()
+        forward = torch.compile(forward, fullgraph=True, backend="aot_eager")
+
+    def run(inputs, output_weights, mask):
+        inputs = inputs.detach().requires_grad_()
+        trainable = [variable.value for variable in layer.trainable_variables]
+        outputs = forward(inputs, mask)
+        objective = objective_of(outputs, output_weights)
+        gradients = torch.autograd.grad(objective, [inputs, *trainable], allow_unused=True)
+        gradients = [
+            torch.zeros_like(value) if gradient is None else gradient
+            for gradient, value in zip(gradients, [inputs, *trainable], strict=True)
+        ]
+        return outputs, gradients, [variable.value for variable in layer.non_trainable_variables]
+
+    return run
 
 
 def channels_first(array):

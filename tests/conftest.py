@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 
-import hypothesis
 import numpy as np
 import pytest
 
@@ -18,18 +17,26 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     ):
         os.environ.setdefault(variable, "1")
 
-hypothesis.settings.register_profile("developer", deadline=None)
-hypothesis.settings.register_profile(
-    "ci", deadline=None, derandomize=True, database=None, print_blob=True
-)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
-
 
 def keras_backend():
     """The name of Keras's backend, which is imported no earlier than tests need it."""
     import keras
 
     return keras.backend.backend()
+
+
+# What every layer computes is compared with its formula on every backend, every day. What is in
+# the folder "once" has no other backend to be tested on.
+EVERY_LAYER = ("test_references.py",)
+
+
+def waits(parameter):
+    """Whether a test of this layer waits on this backend: see daily.py."""
+    from daily import ON_TORCH
+    from layer_table import KINDS, ROWS
+
+    name = getattr(parameter, "name", parameter)
+    return not ON_TORCH and isinstance(name, str) and name in ROWS and name not in KINDS
 
 
 def pytest_report_header(config):
@@ -39,14 +46,36 @@ def pytest_report_header(config):
     return f"keras {importlib.metadata.version('keras')} on {backend}{x64}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Leave the float64 tests of JAX to the run that has 64 bits switched on."""
+    """Mark what waits for `make test-full`; leave JAX's float64 tests to the run with 64 bits."""
+    for item in items:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        daily = item.path.name in EVERY_LAYER or item.path.parent.name == "once"
+        if not daily and any(map(waits, parameters.values())):
+            item.add_marker(pytest.mark.slow)
     if keras_backend() != "jax" or os.environ.get("JAX_ENABLE_X64"):
         return
     left_out = [item for item in items if item.get_closest_marker("float64")]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("float64")]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_xla_unasked():
+    """Keras has XLA compile on TensorFlow where `compile` says nothing; tests that need it say so.
+
+    It takes many times as long as tracing.
+    """
+    if keras_backend() != "tensorflow":
+        yield
+        return
+    import keras
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "_resolve_auto_jit_compile", lambda self: False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +94,44 @@ def quick_compilation():
 
 @pytest.fixture(autouse=True, scope="module")
 def forgotten_programs():
-    """JAX keeps all that it compiled, gigabytes in the end; no file needs another's programs."""
+    """Backends keep all that they compiled, gigabytes in the end; no file needs another's."""
     yield
+    clear_caches()
+
+
+def clear_caches():
+    """Forget what JAX and TensorFlow have compiled."""
     if keras_backend() == "jax":
         import jax
 
         jax.clear_caches()
+    if keras_backend() == "tensorflow":
+        import keras
+
+        keras.utils.clear_session()
+
+
+@pytest.fixture
+def traced_anew():
+    """What is compiled in a test serves no other test, nor the other way round."""
+    clear_caches()
+    yield
+    clear_caches()
 
 
 @pytest.fixture
 def rng():
     """Random numbers that are the same in every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def restored():
+    """Registrations of a test end with it."""
+    from kerasnorm import registry
+
+    rows, names = dict(registry._rows), dict(registry._names)
+    yield
+    for held, before in ((registry._rows, rows), (registry._names, names)):
+        held.clear()
+        held.update(before)

@@ -1,12 +1,20 @@
-"""The one declarative table of layers.
+"""The layers that the shared tests run with: those of the table in `kerasnorm.norms`.
 
-Every shared test, the benchmark and the documentation are driven by `LAYERS`: a new layer is one
-file of its own plus one row here. Rows name the class and hold no layer code, so that reading the
-table imports nothing.
+For the layers of the first version it also says what the papers' descriptions promise, defaults
+and weights, in words of its own. Of later ones the tests take both from the layer, whose float64
+reference in `references.py` names its weights.
 """
 
 import dataclasses
-import math
+import functools
+import inspect
+
+import keras
+import pytest
+
+import kerasnorm
+from daily import daily
+from kerasnorm import norms
 
 # The arguments that change a formula, with their documented defaults.
 COMMON_DEFAULTS = {"axis": -1, "epsilon": 1e-5, "center": True, "scale": True}
@@ -44,9 +52,29 @@ OWN_DEFAULTS = {
 }
 
 
+@functools.cache
+def own_defaults(name):
+    """The defaults of a layer's own arguments, and of those that differ from the common ones."""
+    if name in OWN_DEFAULTS:
+        return OWN_DEFAULTS[name]
+    parameters = inspect.signature(getattr(kerasnorm, name)).parameters.values()
+    return {
+        p.name: p.default
+        for p in parameters
+        if p.default is not p.empty
+        and not p.name.endswith(("_initializer", "_regularizer", "_constraint"))
+        and COMMON_DEFAULTS.get(p.name, ...) != p.default
+    }
+
+
 def full_config(name, arguments):
     """The arguments given, over the defaults of the layer `name`."""
-    return {**COMMON_DEFAULTS, **OWN_DEFAULTS[name], **arguments}
+    return {**COMMON_DEFAULTS, **own_defaults(name), **arguments}
+
+
+def is_statistic(weight_name):
+    """Whether a weight is one that training moves and no gradient reaches."""
+    return weight_name.startswith(("moving_", "renorm_"))
 
 
 def channels_of(config, input_shape):
@@ -111,6 +139,11 @@ def weight_shapes(name, arguments, input_shape):
     Returns:
         A dict from name to shape, in order.
     """
+    if name not in OWN_DEFAULTS:
+        with keras.device("cpu:0"):
+            layer = getattr(kerasnorm, name)(**arguments)
+            layer.build(input_shape)
+        return {weight.name: tuple(weight.shape) for weight in layer.weights}
     config = full_config(name, arguments)
     channels = channels_of(config, input_shape)
     shapes = {}
@@ -163,7 +196,6 @@ class Row:
         statistics: "data" if they are moments of the input, "learned" if a network predicts them.
         ranks: the input ranks that the layer takes.
         channels: the small channel count that the variants fit.
-        aliases: other public names.
     """
 
     name: str
@@ -172,7 +204,6 @@ class Row:
     statistics: str = "data"
     ranks: tuple = (2, 3, 4, 5)
     channels: int = 8
-    aliases: tuple = ()
 
     def __str__(self):
         return self.name
@@ -181,11 +212,6 @@ class Row:
     def moving_statistics(self):
         """Whether training updates statistics that inference uses."""
         return self.scope == "batch"
-
-    @property
-    def accepts_mask(self):
-        """Whether `call` takes a mask: every layer does."""
-        return True
 
     @property
     def arguments(self):
@@ -205,123 +231,42 @@ class Row:
         return weight_shapes(self.name, arguments, input_shape)
 
 
-ILM_VARIANTS = {
-    "small": {"key_group_size": 2},
-    "wide": {"key_group_size": 1, "reduction": 2},
-    "one_key": {"key_group_size": 8},
-    "auto": {"key_group_size": "auto"},
-    "linear": {"key_group_size": 2, "mean_activation": None, "variance_activation": "linear"},
-    "relu": {"key_group_size": 4, "reduction": 1, "mean_activation": "relu"},
-    "bare": {"key_group_size": 2, "center": False, "scale": False},
-}
-
-LAYERS = (
+LAYERS = tuple(
     Row(
-        "BatchNorm",
-        {
-            "default": {},
-            "momentum": {"momentum": 0.7, "epsilon": 1e-3},
-            "no_center": {"center": False},
-            "no_scale": {"scale": False},
-        },
-        scope="batch",
-    ),
-    Row(
-        "GroupNorm",
-        {
-            "groups4": {"groups": 4},
-            "groups1": {"groups": 1},
-            "per_channel": {"groups": -1},
-            "auto": {"groups": "auto"},
-            "no_center": {"groups": 2, "center": False},
-            "no_scale": {"groups": 2, "scale": False},
-        },
-        scope="example",
-    ),
-    Row(
-        "InstanceNorm", {"default": {}, "bare": {"center": False, "scale": False}}, scope="example"
-    ),
-    Row("LayerNorm", {"default": {}, "bare": {"center": False, "scale": False}}, scope="example"),
-    Row(
-        "ILMGroupNorm",
-        {key: {"groups": 4, **arguments} for key, arguments in ILM_VARIANTS.items()}
-        | {"coarse_groups": {"groups": 2, "key_group_size": 1}},
-        scope="example",
-    ),
-    Row("ILMInstanceNorm", ILM_VARIANTS, scope="example"),
-    Row("ILMLayerNorm", ILM_VARIANTS, scope="example"),
-    Row(
-        "AssociateNorm",
-        {
-            f"{features}_{mode}": {"groups": 4, "key_features": features, "bias_mode": mode}
-            for features in ("group", "instance")
-            for mode in ("after", "before", "multiply", "none")
-        }
-        | {
-            f"bare_{mode}": {"groups": 4, "bias_mode": mode, "center": False, "scale": False}
-            for mode in ("after", "before", "multiply")
-        }
-        | {
-            "per_channel": {"groups": -1, "reduction": 2},
-            "auto": {"groups": "auto"},
-            "activations": {"groups": 2, "mean_activation": "tanh", "variance_activation": None},
-        },
-        scope="example",
-        aliases=("AssocNorm",),
-    ),
-    Row(
-        "ModeNorm",
-        {
-            "modes2": {"modes": 2},
-            "modes1": {"modes": 1},
-            "modes5": {"modes": 5, "momentum": 0.6},
-            "bare": {"modes": 3, "center": False, "scale": False},
-        },
-        scope="batch",
-    ),
-    Row(
-        "ModeGroupNorm",
-        {
-            "modes2": {"modes": 2},
-            "modes1": {"modes": 1},
-            "modes5": {"modes": 5},
-            "bare": {"modes": 3, "center": False, "scale": False},
-        },
-        scope="example",
-    ),
-    Row(
-        "ConvNorm",
-        {
-            "default": {},
-            "weighted": {"weighted_variance": True},
-            "incomplete": {"kernel_sizes": ((2, 3),)},
-            "incomplete_weighted": {"kernel_sizes": ((2, 1),), "weighted_variance": True},
-            "coarse_first": {"kernel_sizes": ((1, 3), (4, 2)), "momentum": 0.6},
-            "bare": {"center": False, "scale": False},
-        },
-        scope="batch",
-        ranks=(4,),
-    ),
-    Row(
-        "LearnedStatsNorm",
-        {
-            "default": {},
-            "deep": {"filters": (4, 4, 2, 1), "kernel_sizes": (4, 3, 2, 3)},
-            "affine": {"center": True, "scale": True, "filters": (1,), "kernel_sizes": (2,)},
-        },
-        scope="example",
-        statistics="learned",
-    ),
+        row.class_name,
+        dict(row.examples),
+        scope=row.scope,
+        statistics=row.statistics,
+        ranks=row.ranks,
+        channels=row.channels,
+    )
+    for row in norms.ROWS
+    if row.searched
 )
 
 ROWS = {row.name: row for row in LAYERS}
 
 
+# One layer of each kind of arithmetic: moments of the batch, of groups, of modes, by positions,
+# with predictions, and around zero. What differs between backends is in their kernels and in
+# Keras's operations, and these layers use all of them.
+KINDS = ("BatchNorm", "GroupNorm", "ModeNorm", "ConvNorm", "ILMGroupNorm", "FilterResponseNorm")
+
+
+def parameters(rows=LAYERS):
+    """Each row with its plainest arguments."""
+    return [pytest.param(row, row.arguments, id=row.name) for row in rows]
+
+
 def cases(rows=LAYERS):
-    """Every (row, variant identifier) of the table."""
-    return [(row, variant) for row in rows for variant in row.variants]
-
-
-def element_count(shape):
-    """The number of elements of an array of this shape."""
-    return math.prod(shape)
+    """Every (row, variant identifier) of the table; every day the plainest."""
+    return [
+        pytest.param(
+            row,
+            variant,
+            id=f"{row.name}-{variant}",
+            marks=daily(variant == next(iter(row.variants))),
+        )
+        for row in rows
+        for variant in row.variants
+    ]

@@ -18,6 +18,7 @@ from layer_table import (
     channels_of,
     full_config,
     group_count,
+    is_statistic,
     kernel_sizes,
     key_group_count,
     weight_shapes,
@@ -47,7 +48,7 @@ def reference(name, inputs, weights, arguments, training=False, mask=None):
 
     Returns:
         (outputs, updates): float64 tensor like `inputs`, zero at masked positions, and a dict of
-        the new values of moving_mean and moving_variance, empty for a layer that has none.
+        the new values of moving_mean and its like, empty for a layer that has none.
     """
     inputs = as_tensor(inputs)
     weights = {key: as_tensor(value) for key, value in weights.items()}
@@ -56,7 +57,7 @@ def reference(name, inputs, weights, arguments, training=False, mask=None):
     weights.setdefault("gamma", torch.ones(channels, dtype=torch.float64))
     weights.setdefault("beta", torch.zeros(channels, dtype=torch.float64))
     kept = unmasked(mask, inputs.shape)
-    updates = {key: weights[key] for key in ("moving_mean", "moving_variance") if key in weights}
+    updates = {key: value for key, value in weights.items() if is_statistic(key)}
     flat = inputs.reshape(count, math.prod(inputs.shape[1:-1]), channels)
     flat_kept = kept.reshape(flat.shape[:2])
     examples = [flat[n][flat_kept[n]] for n in range(count)]
@@ -92,7 +93,7 @@ def reference_with_gradients(
     """
     inputs = as_tensor(inputs).clone().requires_grad_()
     weights = {key: as_tensor(value).clone() for key, value in weights.items()}
-    trainable = {key: value for key, value in weights.items() if not key.startswith("moving")}
+    trainable = {key: value for key, value in weights.items() if not is_statistic(key)}
     for value in trainable.values():
         value.requires_grad_()
     outputs, updates = reference(name, inputs, weights, arguments, training, mask)
@@ -415,6 +416,112 @@ def conv_norm(examples, grid, config, weights):
     return normalize(examples, mean, variance, config, weights), updates
 
 
+def switched(examples, batch_mean, batch_variance, config, weights):
+    """Equation 3 of Switchable Normalization, with the batch's moments given."""
+    mean_share = torch.softmax(weights["mean_weight"], dim=0)
+    variance_share = torch.softmax(weights["variance_weight"], dim=0)
+    results = []
+    for example in examples:
+        if len(example):
+            instance_mean, instance_variance = batch_moments([example])
+            layer_mean, layer_variance = moments(example)
+            mean = (
+                mean_share[0] * instance_mean
+                + mean_share[1] * layer_mean
+                + mean_share[2] * batch_mean
+            )
+            variance = (
+                variance_share[0] * instance_variance
+                + variance_share[1] * layer_variance
+                + variance_share[2] * batch_variance
+            )
+            example = normalize([example], mean, variance, config, weights)[0]
+        results.append(example)
+    return results
+
+
+def switchable_norm(examples, config, weights):
+    """Switchable Normalization in training."""
+    mean, variance = batch_moments(examples)
+    updates = keras_update(config, weights, mean, variance)
+    return switched(examples, mean, variance, config, weights), updates
+
+
+def switchable_norm_inference(examples, config, weights):
+    """Switchable Normalization in inference."""
+    mean, variance = weights["moving_mean"], weights["moving_variance"]
+    return switched(examples, mean, variance, config, weights)
+
+
+def gated(examples, batch_mean, batch_variance, config, weights):
+    """Equation 3 of Batch-Instance Normalization, with the batch's moments given."""
+    gate = weights["gate"]
+    results = []
+    for example in examples:
+        if len(example):
+            mean, variance = batch_moments([example])
+            of_instance = (example - mean) / torch.sqrt(variance + config["epsilon"])
+            of_batch = (example - batch_mean) / torch.sqrt(batch_variance + config["epsilon"])
+            mixed = gate * of_batch + (1 - gate) * of_instance
+            example = weights["gamma"] * mixed + weights["beta"]
+        results.append(example)
+    return results
+
+
+def batch_instance_norm(examples, config, weights):
+    """Batch-Instance Normalization in training."""
+    mean, variance = batch_moments(examples)
+    updates = keras_update(config, weights, mean, variance)
+    return gated(examples, mean, variance, config, weights), updates
+
+
+def batch_instance_norm_inference(examples, config, weights):
+    """Batch-Instance Normalization in inference."""
+    mean, variance = weights["moving_mean"], weights["moving_variance"]
+    return gated(examples, mean, variance, config, weights)
+
+
+def batch_renorm(examples, config, weights):
+    """Algorithm 1 of Batch Renormalization, with Keras's averages."""
+    mean, variance = batch_moments(examples)
+    deviation = torch.sqrt(variance + config["epsilon"])
+    renorm_mean, renorm_deviation = weights["renorm_mean"], weights["renorm_stddev"]
+    # As in Keras, which does not divide by what cannot be a deviation.
+    divisor = torch.clamp(renorm_deviation, min=math.sqrt(config["epsilon"]))
+    r = (deviation / divisor).detach()
+    d = ((mean - renorm_mean) / divisor).detach()
+    r_max, d_max, r_min = config["r_max"], config["d_max"], config["r_min"]
+    if r_min is None:
+        r_min = 0 if r_max is None else 1 / r_max
+    r = torch.clamp(r, min=r_min, max=r_max)
+    d = d if d_max is None else torch.clamp(d, min=-d_max, max=d_max)
+    results = [
+        weights["gamma"] * ((x - mean) / deviation * r + d) + weights["beta"] for x in examples
+    ]
+
+    def move(name, value, momentum):
+        return momentum * weights[name] + (1 - momentum) * value
+
+    moving_deviation = move("moving_stddev", deviation, config["momentum"])
+    updates = {
+        "moving_mean": move("moving_mean", mean, config["momentum"]),
+        "moving_variance": torch.clamp(moving_deviation**2 - config["epsilon"], min=0),
+        "moving_stddev": moving_deviation,
+        "renorm_mean": move("renorm_mean", mean, config["renorm_momentum"]),
+        "renorm_stddev": move("renorm_stddev", deviation, config["renorm_momentum"]),
+    }
+    return results, updates
+
+
+def filter_response_norm(example, config, weights):
+    """Equations 1 and 2 of Filter Response Normalization."""
+    epsilon = abs(config["epsilon"])
+    if config["learned_epsilon"]:
+        epsilon = epsilon + torch.abs(weights["epsilon"])
+    power = (example**2).mean(dim=0)
+    return weights["gamma"] * example / torch.sqrt(power + epsilon) + weights["beta"]
+
+
 EXAMPLE_FORMULAS = {
     **{name: group_norm(name) for name in ("GroupNorm", "InstanceNorm", "LayerNorm")},
     **{
@@ -424,10 +531,21 @@ EXAMPLE_FORMULAS = {
     "AssociateNorm": associated_norm("AssociateNorm", associate_rescaling),
     "ModeGroupNorm": mode_group_norm,
     "LearnedStatsNorm": learned_stats_norm,
+    "FilterResponseNorm": filter_response_norm,
 }
-BATCH_FORMULAS = {"BatchNorm": batch_norm, "ModeNorm": mode_norm, "ConvNorm": conv_norm}
+BATCH_FORMULAS = {
+    "BatchNorm": batch_norm,
+    "ModeNorm": mode_norm,
+    "ConvNorm": conv_norm,
+    "BatchRenorm": batch_renorm,
+    "BatchInstanceNorm": batch_instance_norm,
+    "SwitchableNorm": switchable_norm,
+}
 INFERENCE_FORMULAS = {
     "BatchNorm": moving_norm,
     "ModeNorm": mode_norm_inference,
     "ConvNorm": moving_norm,
+    "BatchRenorm": moving_norm,
+    "BatchInstanceNorm": batch_instance_norm_inference,
+    "SwitchableNorm": switchable_norm_inference,
 }

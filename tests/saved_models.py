@@ -2,11 +2,12 @@
 
 Run as a script, in a process of its own for each backend:
 
-    python tests/saved_models.py save FOLDER
-    python tests/saved_models.py predict RESULT.npz FOLDER ...
+    python tests/saved_models.py OWN RESULT.npz FOLDER ...
 
-`save` writes a `.keras` file per layer with random weights, and `expected.npz` with the inputs and
-what each model makes of them at inference and in training.
+It writes into the folder OWN a `.keras` file per layer with random weights, and `expected.npz` with
+the inputs and what each model makes of them at inference and in training. Then it says "saved",
+and waits for a line, so that the other backends have saved too. With what lies in the folders it
+predicts, and writes that to RESULT.npz.
 """
 
 import pathlib
@@ -52,14 +53,24 @@ def small_model(name):
     return model
 
 
-def results_of(name, model, inputs):
-    """What a model makes of the inputs."""
-    inference = model.predict(inputs, verbose=0)  # first, since training moves the statistics
+def results_of(name, model, inputs, infer):
+    """What a model makes of the inputs; at inference, what the function `infer` says it makes."""
+    inference = infer(model, inputs)  # first, since training moves the statistics
     training = model(inputs, training=True)
     return {
-        f"{name}/inference": inference,
+        f"{name}/inference": keras.ops.convert_to_numpy(inference),
         f"{name}/training": keras.ops.convert_to_numpy(training),
     }
+
+
+def compiled(model, inputs):
+    """As users predict."""
+    return model.predict(inputs, verbose=0)
+
+
+def called(model, inputs):
+    """Without a compilation, of which there would be one for each model of each folder."""
+    return model(inputs, training=False)
 
 
 def save(folder):
@@ -70,7 +81,7 @@ def save(folder):
     for name in [*LAYERS, "ConsistentNorm"]:
         model = small_model(name)
         model.save(folder / f"{name}.keras")
-        expected |= results_of(name, model, inputs)
+        expected |= results_of(name, model, inputs, compiled)
     np.savez_compressed(folder / "expected.npz", **expected)
 
 
@@ -81,11 +92,15 @@ def predict(result, *folders):
         with np.load(folder / "expected.npz") as expected:
             inputs = expected["inputs"]
         for file in sorted(folder.glob("*.keras")):
-            results = results_of(file.stem, keras.saving.load_model(file), inputs)
+            results = results_of(file.stem, keras.saving.load_model(file), inputs, called)
             found |= {f"{folder.name}/{key}": values for key, values in results.items()}
     np.savez_compressed(result, **found)
 
 
 if __name__ == "__main__":
-    command, *paths = sys.argv[1:]
-    {"save": save, "predict": predict}[command](*map(pathlib.Path, paths))
+    own, *others = map(pathlib.Path, sys.argv[1:])
+    save(own)
+    sys.stdout.write("saved\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    predict(*others)

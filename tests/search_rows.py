@@ -171,6 +171,7 @@ def _run(arm, spec, role, seed, error, index):
         "test_error": float(error),
         "status": "completed",
         "curve": _curve(rng, 12, error),
+        "epochs": 12,
         "parameters": 270_000 + 300 * index,
         "step_seconds": 0.02 + 0.0015 * index,
         "seconds": 13.0,

@@ -5,9 +5,15 @@ import keras_tuner
 import numpy as np
 
 from kerasnorm.sites import Specs, norm_layer
+from planted_runs import error_of, planted
 from search import running
-from search.executors.base import Executor
-from search.trial import failed_row, new_row
+from search.driver import Driver
+from search.executors.base import Executor, Lost
+from search.executors.inline import InlineExecutor
+from search.oracle import Asker, make
+from search.space import NormSpace
+from search.store import Store
+from search.tasks import task_for
 
 OBJECTIVE = keras_tuner.Objective("val_error", "min")
 
@@ -51,40 +57,17 @@ OPTIONS = {
 }
 
 
-def short_search(out, **options):
+def short_search(out, network=build, data=None, **options):
     """A whole search with the small network on the arrays."""
-    return running.run(build, arrays(60), out=out, **{**OPTIONS, "seeds": 2, **options})
+    data = arrays(60) if data is None else data
+    return running.run(network, data, out=out, **{**OPTIONS, "seeds": 2, **options})
 
 
-def row_of(task, curve, status="completed", reason=None):
-    """A row as a trial writes it."""
-    return {
-        **new_row(task),
-        "status": status,
-        "reason": reason,
-        "score": None if status == "failed" else curve[-1]["val_error"],
-        "metrics": {},
-        "curve": curve,
-        "epochs": len(curve),
-        "parameters": 10,
-        "fit_seconds": 1.0,
-        "seconds": 1.0,
-    }
+class Quick(InlineExecutor):
+    """The inline executor, without collecting the garbage of the whole process for each search."""
 
-
-def planted(error_of):
-    """A `run` whose errors are planted: `error_of(task, epoch)`."""
-
-    def run(task, report):
-        curve = []
-        for epoch in range(task.initial_epoch + 1, task.epochs + 1):
-            curve.append({"epoch": epoch, "val_error": error_of(task, epoch)})
-            reason = report(epoch, curve[-1])
-            if reason is not None:
-                return row_of(task, curve, "stopped", reason)
-        return row_of(task, curve)
-
-    return run
+    def start(self, run, on_report):
+        Executor.start(self, run, on_report)
 
 
 class FakeConcurrent(Executor):
@@ -96,29 +79,57 @@ class FakeConcurrent(Executor):
         self.submitted = []
         self.most = 0
         self._tasks = []
-        self._cancelled = {}
 
     def submit(self, task):
         self.submitted.append(task.number)
         self._tasks.append(task)
         self.most = max(self.most, len(self._tasks))
 
-    def poll(self, timeout=None):
+    def poll(self):
         # The youngest first; now and then nobody has ended.
-        if len(self.submitted) % 4 == 1 and timeout is None and self._tasks[-1].number % 2:
+        if len(self.submitted) % 4 == 1 and self._tasks[-1].number % 2:
             self.submitted.append(None)
             return []
         task = self._tasks.pop()
         if task.number in self.crashes:
-            return [failed_row(task, "its worker died")]
+            return [Lost(task.number, "its worker died")]
 
         def report(epoch, logs):
-            return self._cancelled.get(task.number) or self.on_report(task.number, epoch, logs)
+            return self.on_report(task.number, epoch, logs)
 
         return [self.run(task, report)]
 
-    def cancel(self, number, reason):
-        self._cancelled[number] = reason
-
     def close(self):
         self._tasks = []
+
+
+# Of searches with planted results.
+SPACE = NormSpace([16, 32, 64])
+EPOCHS = 9
+
+
+def driver_of(folder, run=None, executor=None, oracle="tpe", trials=12, rule=None, **options):
+    """The driver of a search in a folder whose results are planted."""
+    store = Store(folder, {"oracle": oracle}, resume=None)
+    asker = Asker(make(oracle, OBJECTIVE, trials, 0, EPOCHS), SPACE, SPACE.paper_defaults(), trials)
+    return Driver(
+        asker,
+        executor or Quick(),
+        store,
+        run or planted(error_of),
+        lambda number, values_of: task_for(number, values_of, SPACE, 0, EPOCHS, store),
+        OBJECTIVE,
+        rule,
+        **options,
+    )
+
+
+def searched(driver):
+    """The rows of a whole search."""
+    with driver.store:
+        return driver.search()
+
+
+def told(rows):
+    """What a row is, without times."""
+    return [(r["trial"], r["spec"], r["status"], r["score"], r["epochs"]) for r in rows]

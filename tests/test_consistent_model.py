@@ -8,8 +8,9 @@ import pytest
 from keras import ops
 
 import kerasnorm
+from daily import on_torch_daily
 from kerasnorm import transforms
-from kerasnorm.training import BranchOutputs
+from kerasnorm.consistent.model import BranchOutputs
 from small_models import BACKEND, assert_same, images, numpy, randomize, weight_values
 
 SIDE = 8
@@ -269,6 +270,7 @@ def test_several_steps_per_execution():
     assert_same(results[1], results[0])
 
 
+@on_torch_daily
 def test_training_goes_on_after_saving(tmp_path):
     x, y = data(12)
     inner = network({"name": "mode", "modes": 2}, 3)
@@ -643,7 +645,7 @@ def test_a_transform_that_changes_the_batch(transform, concatenate):
     model = compiled(
         kerasnorm.ConsistentModel(network(), [None, transform], concatenate=concatenate)
     )
-    with pytest.raises(ValueError, match=r"transform 1 .*batches of \d out of batches of \d"):
+    with pytest.raises(ValueError, match=r"transform 1 .*batches of \d from batches of \d"):
         model.fit(x, y, batch_size=6, verbose=0)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kerasnorm
-from kerasnorm import consistent
+from kerasnorm.consistent import branches as consistent
 from small_models import (
     BACKEND,
     CHANNELS,

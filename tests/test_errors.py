@@ -120,7 +120,7 @@ def test_filters_and_kernel_sizes_of_learned_stats_norm(filters, kernel_sizes):
         "filters",
         filters,
         "kernel_sizes",
-        "as many of the one as of the other",
+        "two lists of the same length",
         "1 as the last",
         kernel_sizes=kernel_sizes,
     )
@@ -179,7 +179,9 @@ def test_a_branch_that_is_no_index(value):
 @pytest.mark.parametrize("name", GROUPED)
 def test_groups_that_do_not_divide_the_channels(name):
     layer = new_layer(name, groups=3, **({"key_group_size": 1} if name in KEYED else {}))
-    with refuses(name, "groups=3", "the 8 channels", "1, 2, 4, 8", '"auto"'):
+    with refuses(
+        name, "groups=3", "the 8 channels", "Needed: 2 or 4 (the nearest)", "1, 2, 4, 8", '"auto"'
+    ):
         layer.build(SHAPE)
 
 
@@ -316,10 +318,9 @@ def test_rank_of_a_mask(name, shape):
         layer(images(2), mask=keras.ops.ones(shape, dtype="bool"))
 
 
-@pytest.mark.parametrize("shape", [(2, 6), (2, 4, 4), (3,), (2, 4, 1), (1, *IMAGE)])
+@pytest.mark.parametrize("shape", [(2, 6), (2, 4, 4), (3,), (1, 3, 1)])
 @pytest.mark.parametrize("name", ["BatchNorm", "GroupNorm", "ConvNorm"])
 def test_sizes_of_a_mask(name, shape):
-    """Not even where broadcasting would make something of it."""
     layer = new_layer(name)
     layer.build(SHAPE)
     with refuses(name, "the mask has shape", "without the channel axis"):

@@ -12,6 +12,7 @@ from small_models import (
     CHANNELS,
     EVERY_NAME,
     IMAGE,
+    NAMES,
     assert_same,
     call,
     images,
@@ -166,6 +167,33 @@ def test_torch_compile(name):
     for count in (*COUNTS, 7):
         batch = images(count)
         assert_same(exported(batch)[0], call(layer, batch), 1e-4)
+
+
+@only_torch
+@pytest.mark.parametrize("name", NAMES)
+def test_torch_compile_in_training(name):
+    """In one graph: outputs, moving statistics and gradients, as without."""
+    import torch
+
+    layer = new_layer(name)
+    layer.build((None, *IMAGE, CHANNELS))
+    randomize(layer)
+    before = weight_values(layer)
+    torch.compiler.reset()
+    compiled = torch.compile(
+        lambda x: layer(x, training=True), fullgraph=True, dynamic=True, backend="aot_eager"
+    )
+    for count in (3, 5):
+        found = []
+        for function in (compiled, lambda x: layer(x, training=True)):
+            layer.set_weights(before)
+            inputs = torch.tensor(images(count), requires_grad=True)
+            outputs = function(inputs)
+            sources = [inputs, *(weight.value for weight in layer.trainable_variables)]
+            gradients = torch.autograd.grad(outputs.square().sum(), sources)
+            found.append([numpy(outputs), *map(numpy, gradients), *weight_values(layer)])
+        for actual, expected in zip(*found, strict=True):
+            assert_same(actual, expected, 1e-3)
 
 
 @only_torch

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import kerasnorm
+from daily import daily
+from layer_table import is_statistic
 from small_models import (
     BACKEND,
     CHANNELS,
@@ -78,26 +80,31 @@ def names_with_dynamic_sides():
     return [name for name in EVERY_NAME if name != "ConvNorm"]
 
 
+# How channels come first is the same in every layer with moving statistics.
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
-@pytest.mark.parametrize("axis", [-1, 1])
-@pytest.mark.parametrize("name", names_with_dynamic_sides())
-def test_unknown_sides(name, axis):
-    if axis == 1 and has_moving_statistics(name) and name != "ModeNorm":
-        pytest.skip("how channels come first is the same in every layer with moving statistics")
-    layer = new_layer(name, axis=axis)
-    inputs = keras.Input((None, None, CHANNELS) if axis == -1 else (CHANNELS, None, None))
-    outputs = layer(inputs)
-    assert outputs.shape == inputs.shape
-    model = randomize(keras.Model(inputs, outputs))
-    model.compile("sgd", "mse", jit_compile=BACKEND != "torch")
+@pytest.mark.parametrize("axis", [-1, pytest.param(1, marks=daily())])
+def test_unknown_sides(axis):
+    """One model with all layers side by side, so that it is compiled once for each size."""
+    names = [
+        name
+        for name in names_with_dynamic_sides()
+        if axis == -1 or not has_moving_statistics(name) or name == "ModeNorm"
+    ]
+    shape = (None, None, CHANNELS) if axis == -1 else (CHANNELS, None, None)
+    model = randomize(model_of_all(shape, names, head=False, axis=axis))
+    assert {output.shape for output in model.outputs} == {(None, *shape)}
+    layers = [model.get_layer(name.lower()) for name in names]
+    model.compile("sgd", "mse", jit_compile=BACKEND == "jax")
     for image in ((2, 4), (5, 3)):
         batch = np.moveaxis(images(3, image=image), -1, axis)
-        before = weight_values(layer)
-        outputs = model.predict_on_batch(batch)
-        assert outputs.shape == batch.shape
-        assert_same(outputs, call(layer, batch), 1e-4)
-        model.train_on_batch(batch, batch)
-        assert any((a != b).any() for a, b in zip(weight_values(layer), before, strict=True))
+        before = [weight_values(layer) for layer in layers]
+        for layer, outputs in zip(layers, model.predict_on_batch(batch), strict=True):
+            assert outputs.shape == batch.shape, layer.name
+            assert_same(outputs, call(layer, batch), 1e-4)
+        model.train_on_batch(batch, [batch] * len(names))
+        for layer, old in zip(layers, before, strict=True):
+            new = weight_values(layer)
+            assert any((a != b).any() for a, b in zip(new, old, strict=True)), layer.name
 
 
 @pytest.mark.parametrize("name", EVERY_NAME)
@@ -111,13 +118,13 @@ def test_one_layer_takes_batches_of_any_size(name):
         assert call(layer, batch, training=True).shape == (5, *size, CHANNELS)
 
 
-@pytest.mark.parametrize("name", EVERY_NAME)
-def test_a_fixed_batch_size(name):
-    layer = built(name, (2, *IMAGE, CHANNELS))
+def test_a_fixed_batch_size():
     inputs = keras.Input(batch_shape=(2, *IMAGE, CHANNELS))
-    model = keras.Model(inputs, layer(inputs))
-    assert model.output_shape == (2, *IMAGE, CHANNELS)
-    assert_same(model.predict(images(4), batch_size=2, verbose=0), call(layer, images(4)), 1e-4)
+    layers = [built(name, inputs.shape) for name in EVERY_NAME]
+    model = keras.Model(inputs, [layer(inputs) for layer in layers])
+    assert model.output_shape == [(2, *IMAGE, CHANNELS)] * len(layers)
+    outputs = model.predict(images(4), batch_size=2, verbose=0)
+    assert_same(outputs, [call(layer, images(4)) for layer in layers], 1e-4)
 
 
 @pytest.mark.parametrize("name", EVERY_NAME)
@@ -175,7 +182,7 @@ def test_dtype_policy(name, policy):
     layer.set_weights([value.astype("float32") for value in weight_values(reference)])
     for weight in layer.weights:
         # Statistics are never less than float32, in which those of large inputs would overflow.
-        moving = weight.name.startswith("moving_") and variable != "float64"
+        moving = is_statistic(weight.name) and variable != "float64"
         assert keras.backend.standardize_dtype(weight.dtype) == ("float32" if moving else variable)
     for training in (False, True):
         outputs = call(layer, images(), training, raw=True)
@@ -203,7 +210,10 @@ def test_inputs_of_another_dtype(name, dtype):
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize(
+    "policy",
+    ["mixed_float16", *(pytest.param(p, marks=daily()) for p in ("mixed_bfloat16", "bfloat16"))],
+)
 def test_training_in_half_precision(policy, tmp_path):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -211,7 +221,7 @@ def test_training_in_half_precision(policy, tmp_path):
         model = model_of_all()
     finally:
         keras.config.set_dtype_policy(before)
-    model.compile("sgd", "mse", jit_compile=BACKEND != "torch")
+    model.compile("sgd", "mse", jit_compile=BACKEND == "jax")
     targets = [np.zeros((8, 2), "float32")] * len(EVERY_NAME)
     history = model.fit(images(8), targets, epochs=2, verbose=0)
     assert np.isfinite(list(history.history.values())).all()
@@ -335,6 +345,21 @@ def test_a_mask_of_whole_examples(name):
     assert_same(outputs[mask], call(layer, images()[mask], training=True), 1e-4)
     assert_same(after, weight_values(layer), 1e-4)
     assert np.isfinite(outputs).all()
+
+
+@pytest.mark.parametrize("shape", [(1,), (4, 1), (1, *IMAGE), (4, 1, IMAGE[1]), (1, IMAGE[0], 1)])
+@pytest.mark.parametrize("name", ["GroupNorm", "BatchNorm", "ConvNorm", "ConsistentNorm"])
+def test_a_mask_that_broadcasts(name, shape):
+    """A size of 1 stands for the same mask at all positions of an axis."""
+    layer = built(name, (None, *IMAGE, CHANNELS))
+    before = weight_values(layer)
+    mask = np.arange(np.prod(shape)).reshape(shape) % 3 != 1
+    spread = mask.reshape(shape + (1,) * (3 - len(shape))) & np.ones((4, *IMAGE), bool)
+    outputs = call(layer, images(), training=True, mask=mask)
+    after = weight_values(layer)
+    layer.set_weights(before)
+    assert_same(outputs[spread], call(layer, images(), training=True, mask=spread)[spread], 1e-6)
+    assert_same(after, weight_values(layer), 1e-6)
 
 
 def test_a_mask_needs_a_norm_that_takes_one():

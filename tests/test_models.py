@@ -192,7 +192,7 @@ def test_every_norm_is_legal_at_every_width():
     assert {channels for channels, _ in sites} == {6, 10, 16, 64, 96, 160, 192}
     for norm in NORMS:
         for site in sites.values():
-            site = dataclasses.replace(site, spec=norm)
+            site = dataclasses.replace(site, norm=kerasnorm.registry.parse(norm))
             if norm == "conv" and len(site.shape) != 4:
                 with pytest.raises(ValueError, match="rank 4"):
                     site.built_layer()

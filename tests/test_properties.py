@@ -29,6 +29,7 @@ settings.register_profile(
     "properties",
     deadline=None,
     derandomize=True,
+    print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 profile = settings.get_profile("properties")

@@ -1,16 +1,14 @@
-"""The README's Python code runs."""
-
-import pathlib
-import re
+"""The README's Python code runs, in a folder of its own."""
 
 import pytest
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
+from readme import blocks
 
 
 @pytest.mark.smoke
 @pytest.mark.usefixtures("quick_compilation")
-def test_readme_examples_run():
-    blocks = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
-    assert blocks
-    exec("\n".join(blocks), {})
+def test_readme_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = blocks("python")
+    assert code
+    exec("\n".join(code), {})

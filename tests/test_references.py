@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from backend_tools import (
+    BACKEND,
     assert_near,
     call,
     compare_with_reference,
@@ -15,10 +16,11 @@ from backend_tools import (
     random_mask,
     weights_of,
 )
+from kerasnorm.core import backends
 from layer_table import LAYERS, ROWS, cases, weight_shapes
 from references import reference
 
-CASES = [pytest.param(row, variant, id=f"{row.name}-{variant}") for row, variant in cases()]
+CASES = cases()
 # The arithmetic of masks does not know about activations and the like.
 MASKED_CASES = [
     case
@@ -91,22 +93,76 @@ def test_channels_first(row, variant, masked):
     compare_with_reference(layer, arguments, data(shape), True, mask)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize(("row", "variant"), FIRST)
 def test_mask_may_be_a_leading_part_of_the_shape(row, variant):
     arguments = row.variants[variant]
     shape = row.input_shape()
     layer = make_layer(row.name, arguments, shape)
     mask = np.array([[1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 1, 0], [1, 1, 1, 1]], dtype=bool)
-    compare_with_reference(layer, arguments, data(shape), True, mask)
+    compare_with_reference(layer, arguments, data(shape), True, mask, compiled=BACKEND == "jax")
 
 
-@pytest.mark.smoke
+# What Keras 3.10 does around any layer's call, torch.compile cannot trace in one graph.
+also_on_the_lowest_keras = pytest.mark.gpu if BACKEND == "torch" else pytest.mark.smoke
+
+
+@pytest.mark.gpu
+@also_on_the_lowest_keras
 @pytest.mark.parametrize(("row", "variant"), FIRST)
 def test_compiled(row, variant):
     arguments = row.variants[variant]
     shape = row.input_shape()
     layer = make_layer(row.name, arguments, shape)
     compare_with_reference(layer, arguments, data(shape), True, compiled=True)
+
+
+# From which size on kernels work through their input piece by piece on a CPU.
+SIZE_OF_A_PIECE = {"torch": "CHUNK", "jax": "_BLOCK"}
+
+
+@pytest.mark.skipif(BACKEND not in SIZE_OF_A_PIECE, reason="the kernels take inputs whole")
+@pytest.mark.parametrize("axis", [-1, 1])
+@pytest.mark.parametrize("examples", [1, 3])
+@pytest.mark.usefixtures("traced_anew")
+def test_inputs_that_the_kernels_divide(examples, axis, monkeypatch):
+    monkeypatch.setattr(backends._kernels, SIZE_OF_A_PIECE[BACKEND], 128)
+    shape = (examples, 24, 10, 8)
+    layer = make_layer(
+        "GroupNorm", {"axis": axis, "groups": 4}, shape if axis == -1 else (examples, 8, 24, 10)
+    )
+    inputs = data(shape)
+    # The pieces of an example differ in their means.
+    inputs[:, 12:] += 3.0
+    compare_with_reference(layer, {"groups": 4}, inputs, True, compiled=BACKEND == "jax")
+
+
+# What each backend's kernels ask before they do what helps on a CPU only.
+CPU_QUESTION = {"tensorflow": "_only_cpu", "jax": "_helped", "torch": "_in_chunks"}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("BatchNorm", "bfloat16"),
+        ("GroupNorm", "float32"),
+        ("ConvNorm", "float32"),
+        ("LearnedStatsNorm", "bfloat16"),
+    ],
+)
+@pytest.mark.usefixtures("traced_anew")
+def test_kernels_of_other_devices(name, dtype, monkeypatch):
+    """On this CPU the kernels do what they do on a GPU."""
+    monkeypatch.setattr(backends._kernels, CPU_QUESTION[BACKEND], lambda *arguments: False)
+    arguments = ROWS[name].arguments
+    shape = ROWS[name].input_shape()
+    policy = "float32" if dtype == "float32" else "mixed_bfloat16"
+    layer = make_layer(name, arguments, shape, dtype=policy)
+    inputs = float64(keras.ops.convert_to_tensor(data(shape), dtype=dtype))
+    rounding = {} if dtype == "float32" else {"output_tolerance": 2e-2, "gradient_tolerance": 2e-2}
+    compare_with_reference(
+        layer, arguments, inputs, True, dtype=dtype, compiled=BACKEND != "torch", **rounding
+    )
 
 
 @pytest.mark.parametrize("row", [row for row in LAYERS if row.scope == "example"], ids=str)

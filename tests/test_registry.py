@@ -13,18 +13,8 @@ from layer_table import ROWS
 NAMES = [name for name in kerasnorm.available() if name != "consistent"]
 
 
-@pytest.fixture
-def restored():
-    """Registrations of a test end with it."""
-    classes, names = dict(registry._classes), dict(registry._names)
-    yield
-    for held, before in ((registry._classes, classes), (registry._names, names)):
-        held.clear()
-        held.update(before)
-
-
 def test_every_layer_has_a_name():
-    classes = {registry.parse(name)[0].__name__ for name in kerasnorm.available()}
+    classes = {registry.parse(name).layer_class.__name__ for name in kerasnorm.available()}
     assert {*ROWS, "ConsistentNorm"} <= classes
 
 
@@ -160,7 +150,7 @@ def test_a_registered_class(restored):
         kerasnorm.register("other", Halve, aliases=("bn",))
     with pytest.raises(ValueError, match="'batch-norm' already names"):
         kerasnorm.register("batch-norm", Halve)
-    with pytest.raises(ValueError, match="'norm' is no name"):
+    with pytest.raises(ValueError, match="'norm' is not a valid name"):
         kerasnorm.register("norm", Halve)
     with pytest.raises(TypeError, match="Needed: a Keras layer class"):
         kerasnorm.register("function", abs)
@@ -252,15 +242,17 @@ def test_consistent_norm_refuses_what_is_no_norm(norm):
         ({"name": "keras_group", "groups": 8}, {}),
         (
             {"name": "consistent", "norm": "gn", "branches": 2},
-            {"norm": {"name": "group", "groups": "auto"}},
+            {"groups": "auto"},
         ),
         ({"name": "consistent", "norm": "batch", "branches": 2}, {}),
     ],
 )
 def test_arguments_left_open(spec, expected):
-    assert registry.auto_arguments(spec, channels=48) == expected
-    if spec != "keras_group":
-        assert registry.auto_arguments(spec) == expected
+    norm = registry.parse(spec)
+    norm = norm and (norm.inner or norm)
+    assert (norm.open_arguments(channels=48) if norm else {}) == expected
+    if norm and spec != "keras_group":
+        assert norm.open_arguments() == expected
     if spec.__class__ is kerasnorm.GroupNorm:
         return  # Its 32 groups are a decision, and not legal for 48 channels.
     layer = sites.norm_layer(spec, 48, name="norm")
@@ -279,8 +271,9 @@ def test_arguments_left_open(spec, expected):
     ],
 )
 def test_specs_of_sites(spec, expected):
-    assert sites.specs_of_sites(spec, [0, 1, 1, 2]) == expected
-    assert sites.specs_of_sites(json.loads(json.dumps(spec)), [0, 1, 1, 2]) == expected
+    for form in (spec, json.loads(json.dumps(spec))):
+        specs = sites.Specs(form, stages=3)
+        assert [specs.at(site, stage) for site, stage in enumerate([0, 1, 1, 2])] == expected
 
 
 @pytest.mark.parametrize(
@@ -298,4 +291,4 @@ def test_specs_of_sites(spec, expected):
 )
 def test_what_is_not_several_specs(spec, message):
     with pytest.raises(ValueError, match=message):
-        sites.specs_of_sites(spec, [0, 1, 1, 2])
+        sites.Specs(spec, stages=3)

@@ -3,11 +3,14 @@
 import json
 
 import keras
+import pytest
 
 import search
+from daily import on_torch_daily
 from kerasnorm import transforms
 from search import cli, running
-from search.space import NormSpace, Site
+from search.errors import BadInput
+from search.space import NormSpace, Place
 from small_search import OPTIONS, arrays, build, compile_eagerly, short_search
 
 
@@ -20,8 +23,13 @@ def test_a_whole_search_and_its_replay(tmp_path):
     assert [row["status"] for row in result.rows] == ["completed"] * 3
     assert {row["seed"] for row in result.runs} == {1, 2}
     assert {row["role"] for row in result.runs} >= {"candidate", "baseline"}
-    assert result.answer.sentence
-    assert "<html" in (tmp_path / "a" / "report.html").read_text()
+    # The norm to use is that of the lowest mean test error, or the best plain one.
+    best = result.answer.arm(result.answer.best)
+    errors = {arm.name: arm.mean for arm in result.answer.arms}
+    assert best.role == "baseline" or errors[best.name] == min(errors.values())
+    assert json.loads((tmp_path / "a" / "best_norm.json").read_text()) == best.spec
+    assert best.name in result.answer.sentence
+    assert best.name in (tmp_path / "a" / "report.html").read_text()
     assert {row["seed"] for row in result.rows} == {0}
     assert all(0 <= row["test_error"] <= 1 for row in result.runs)
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
@@ -31,13 +39,15 @@ def test_a_whole_search_and_its_replay(tmp_path):
     again = run(tmp_path / "b")
     assert [row["spec"] for row in again.rows] == [row["spec"] for row in result.rows]
     assert [row["score"] for row in again.rows] == [row["score"] for row in result.rows]
-    # Resumed, nothing is left to do.
-    resumed = run(tmp_path / "a", resume=True)
+    # Resumed, nothing is left to do; what it is made of is in the journal, but for arrays.
+    with pytest.raises(BadInput, match=r"does not hold data.*Needed: the same data"):
+        running.run(out=tmp_path / "a", resume=True)
+    resumed = running.run(data=arrays(60), out=tmp_path / "a", resume=True, console=False)
     assert resumed.rows == result.rows
     assert resumed.runs == result.runs
     spent, of_both = result.manifest["overhead"], resumed.manifest["overhead"]
     assert of_both["fit_seconds"] == spent["fit_seconds"] > 0
-    assert spent["wall_seconds"] < of_both["wall_seconds"]
+    assert spent["wall_seconds"] <= of_both["wall_seconds"]
     assert 0 < of_both["share"] < 1
 
 
@@ -46,6 +56,7 @@ def test_a_model_of_the_users_is_operated_on(tmp_path):
     assert result.rows[0]["status"] == "completed", result.rows[0]["traceback"]
 
 
+@on_torch_daily
 def test_branches_are_searched(tmp_path):
     """Consistent Normalization, with one transformation: as many points as branches."""
     transform = transforms.ScaleAndPad(0.5)
@@ -64,27 +75,40 @@ def command(*arguments):
     return cli.main([*arguments, "--no-jit"])
 
 
+@on_torch_daily
 def test_the_command(tmp_path, capsys):
     out = tmp_path / "results"
     arguments = ("--arch", "resnet8", "--width", "4", "--norms", "batch,group", "--epochs", "1")
     arguments += ("--trials", "2", "--seeds", "1", "--batch-size", "512", "--placements", "all")
+    arguments += ("--candidates", "1", "--ablation", "0", "--baselines", "batch")
     assert command(*arguments, "--out", str(out)) == 0
     printed = capsys.readouterr().out
-    assert "trial 2 of 2: group norm" in printed
+    assert "2 of 2: trial 1: group norm" in printed
     assert "2 trials (2 completed)" in printed
     assert "report.html" in printed
     replay = json.loads((out / "manifest.json").read_text())["command"]
-    assert replay[1:3] == ["-m", "search"]
-    options = vars(cli.parser().parse_args(replay[3:]))
+    assert replay[0] == "kerasnorm-search"
+    options = vars(cli.parser().parse_args(replay[1:]))
     first = vars(cli.parser().parse_args([*arguments, "--no-jit"]))
     for name in set(options) - {"out", "backend"}:
         assert options[name] == first[name]
     assert command(*arguments, "--out", str(out)) == 1
     assert "--resume" in capsys.readouterr().err
+    # The journal has the options; those that are given again must agree.
+    lines = len((out / "journal.jsonl").read_bytes().splitlines())
+    assert cli.main(["--resume", "--out", str(out)]) == 0
+    assert "2 trials (2 completed)" in capsys.readouterr().out
+    assert len((out / "journal.jsonl").read_bytes().splitlines()) == lines + 4
+    assert json.loads((out / "manifest.json").read_text())["command"] == replay
+    assert cli.main(["--resume", "--out", str(out), "--epochs", "2"]) == 1
+    assert "epochs: 1 there, 2 here" in capsys.readouterr().err
+    assert cli.main(["--resume", "--out", str(out / "none")]) == 1
+    assert "holds no search to go on with" in capsys.readouterr().err
 
 
+@on_torch_daily
 def test_hyperband_promotes_and_continues(tmp_path):
-    space = NormSpace([Site(8, (4, 4), 0), Site(8, (2, 2), 1)], placements="all")
+    space = NormSpace([Place(8, (4, 4), 0), Place(8, (2, 2), 1)], placements="all")
     model = search.NormHyperModel(build, space=space, compile=compile_eagerly)
     tuner = search.NormTuner(
         model, "hyperband", "val_error", max_trials=7, epochs=3, keep=2, directory=tmp_path

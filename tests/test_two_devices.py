@@ -128,6 +128,13 @@ def test_without_an_engine_it_is_one_device(name):
     assert kerasnorm.get({"name": name, "synchronized": True}).synchronized
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="models have replicas there alone")
+def test_reestimate_with_replicas_measures_as_without(found):
+    (device,) = found
+    for key, value in two_devices.measured_again().items():
+        assert_same(device[key], value)
+
+
 @pytest.fixture(scope="module")
 def branches(tmp_path_factory):
     """What Consistent Normalization gave on two devices."""

@@ -8,7 +8,10 @@ import pytest
 from scipy import stats
 
 from search import answer as answers
-from search import importance, statistics
+from search import examples, formats, importance, statistics
+from search.answer import advising
+from search.answer.crossed import crossed
+from search.rows import AnswerRow, TrialRow
 from search_rows import manifest, run_rows, search
 
 
@@ -48,19 +51,12 @@ def test_holm_multiplies_by_what_is_left_and_never_goes_down():
     assert max(statistics.holm([0.9, 0.8])) == 1
 
 
-def test_detectable_is_what_four_in_five_tests_show(rng):
-    limit = statistics.detectable(deviation=1.0, seeds=5, tests=2)
-    samples = rng.normal(-limit, 1.0, size=(3000, 5))
-    p = stats.ttest_1samp(samples, 0, axis=1, alternative="less").pvalue
-    assert 0.75 < np.mean(p <= 0.025) < 0.9
-
-
 def test_the_front_is_what_nothing_beats(rng):
     points = rng.integers(0, 4, size=(30, 3))
-    front = statistics.pareto_front(points)
+    beaten = statistics.beaten_by(30, [statistics.apart(values, values) for values in points.T])
     for index, point in enumerate(points):
-        beaten = any((other <= point).all() and (other < point).any() for other in points)
-        assert (index in front) is not beaten
+        better = [(other <= point).all() and (other < point).any() for other in points]
+        assert beaten[index] == list(np.flatnonzero(better))
 
 
 # Differences.
@@ -142,8 +138,8 @@ def test_a_worse_candidate_is_said_to_be_worse():
     assert (answer.verdict, answer.best) == ("no difference shown", "batch")
     assert answer.comparisons[0].verdict == "worse"
     assert answer.sentence == (
-        "Keep the plain norm: on 5 seeds the candidate was worse than the best plain norm, "
-        "batch (5.00\u202f%)."
+        "Keep batch: on 5 seeds the candidate was worse than this best of the plain norms "
+        "(5.00\u202f%)."
     )
 
 
@@ -151,7 +147,9 @@ def test_no_difference_is_an_answer_and_says_what_it_could_have_seen(rng):
     errors = {arm: rng.normal(0.1, 0.01, 5) for arm in ("a", "b", "batch")}
     answer = judged(errors, "ab")
     assert (answer.verdict, answer.best) == ("no difference shown", "batch")
-    assert answer.sentence.startswith("No difference shown: on 5 seeds none of 2 candidates was")
+    assert answer.sentence.startswith(
+        "Keep batch: no difference was shown. On 5 seeds none of 2 candidates was better"
+    )
     assert f"below about {100 * answer.detectable:.2f} points" in answer.sentence
 
 
@@ -168,6 +166,81 @@ def test_the_best_of_several_better_candidates_wins():
     assert answer.best == "b"
     assert [comparison.verdict for comparison in answer.comparisons] == ["better", "better"]
     assert [arm.name for arm in answer.arms] == ["b", "a", "batch"]
+
+
+# Two sources of chance.
+
+
+def with_values(arms):
+    """Rows of arms, from what each did on every seed (a row) and test example (a column)."""
+    roles = {arm: "candidate" if arm == "a" else "baseline" for arm in arms}
+    rows = run_rows({arm: values.mean(1) for arm, values in arms.items()}, roles)
+    packed = [examples.packed(seed) for values in arms.values() for seed in values]
+    return [{**row, "test_values": text} for row, text in zip(rows, packed, strict=True)]
+
+
+def test_errors_of_seeds_and_examples_are_those_of_a_two_way_layout(rng):
+    values = rng.normal(size=(4, 30))
+    found = crossed(values)
+    assert found.of_seeds == pytest.approx(values.mean(1).var(ddof=1) / 4)
+    rest = values - values.mean(0) - values.mean(1)[:, None] + values.mean()
+    assert found.of_both == pytest.approx(np.square(rest).sum() / (3 * 29) / (4 * 30))
+    worth = np.abs(values.mean(0) - values.mean()).max()
+    examples_alone = (values.mean(0).var(ddof=0) * 30 + 2 * worth**2) / (30 * 29)
+    assert found.of_examples == pytest.approx(examples_alone)
+    assert found.half(found.p_value()) == pytest.approx(abs(found.mean))
+
+
+def test_arms_that_miss_other_examples_by_chance_are_not_told_apart(rng):
+    """Equal norms: on these very examples they differ for certain, on new ones they do not."""
+    wrong = here = 0
+    for _ in range(200):
+        arms = {}
+        for arm in ("a", "batch"):
+            missed = np.tile(rng.random(200) < 0.1, (5, 1))
+            arms[arm] = (missed ^ (rng.random((5, 200)) < 0.005)).astype(float)
+        (comparison,) = answers.conclude([], with_values(arms), manifest()).comparisons
+        wrong += comparison.verdict != answers.NO_DIFFERENCE
+        here += comparison.here_p <= answers.ALPHA
+    assert wrong <= 20
+    assert here >= 100
+
+
+def test_an_answer_for_new_examples_says_so_and_what_would_help(rng):
+    arms = {"a": rng.random((5, 1000)) < 0.05, "batch": rng.random((5, 1000)) < 0.15}
+    answer = answers.conclude([], with_values(arms), manifest())
+    (comparison,) = answer.comparisons
+    assert (answer.verdict, comparison.examples) == ("better", 1000)
+    assert comparison.low < comparison.difference < comparison.high < 0
+    assert sum(comparison.shares.values()) == pytest.approx(1)
+    assert "for new seeds and test examples" in answer.sentence
+    assert any("On these very examples, a differs from batch by" in note for note in answer.notes)
+    assert any("More test examples would help" in note for note in answer.notes) != any(
+        "More seeds would help" in note for note in answer.notes
+    )
+    assert "values_of" not in json.dumps(answer.as_dict(), allow_nan=False)
+
+
+def test_an_interval_is_never_narrower_than_a_test_example():
+    arms = {arm: np.tile(np.arange(100) < 5, (5, 1)) for arm in ("a", "batch")}
+    (comparison,) = answers.conclude([], with_values(arms), manifest()).comparisons
+    assert (comparison.difference, comparison.verdict) == (0, "no difference shown")
+    assert comparison.high - comparison.low >= 1 / 100
+
+
+def test_verdicts_and_intervals_are_one(rng):
+    for _ in range(100):
+        arms = {arm: rng.random((3, 200)) < level for arm, level in (("a", 0.1), ("batch", 0.2))}
+        (comparison,) = answers.conclude([], with_values(arms), manifest()).comparisons
+        assert (comparison.verdict == "better") == (comparison.high < 0)
+        assert (comparison.verdict == "worse") == (comparison.low > 0)
+
+
+def test_without_values_per_example_the_seeds_alone_count():
+    answer = judged({"a": near(0.02), "batch": near(0.05)})
+    assert answer.comparisons[0].examples is None
+    assert any("the seeds alone count" in note for note in answer.notes)
+    assert "for new seeds, these examples" in answer.sentence
 
 
 # No spread.
@@ -197,7 +270,8 @@ def test_the_same_difference_on_every_seed_has_a_finite_p_value():
 def test_too_few_seeds_are_said_to_be_too_few(seeds):
     answer = judged({"a": near(0.01)[:seeds], "batch": near(0.05)[:seeds]})
     assert answer.verdict == "not judged: too few seeds"
-    assert answer.sentence.startswith(f"Too few seeds to tell: {seeds} of at least 3")
+    assert answer.sentence.startswith("Try a: it has the lowest mean test error")
+    assert f"too few seeds to tell more: {seeds} of at least 3" in answer.sentence
     assert answer.best == "a"
 
 
@@ -241,14 +315,26 @@ def test_a_baseline_that_failed_is_not_the_best_baseline():
 
 def test_without_a_baseline_there_is_no_answer():
     answer = judged({"a": near(0.02)})
-    assert answer.sentence.startswith("No answer: no baseline finished")
+    assert answer.sentence.startswith("Try a: ")
+    assert "No plain norm finished a run to compare it with." in answer.sentence
     assert answer.best == "a"
+    rows = run_rows({"a": near(0.02)}, {"a": "candidate"})
+    answer = answers.conclude([], rows, manifest(baselines=[]))
+    assert answer.sentence.endswith("No plain norm was asked for to compare it with.")
 
 
 def test_when_all_runs_fail_there_is_no_answer():
     answer = judged({"a": [None] * 5, "batch": [None] * 5})
-    assert answer.sentence == "No answer: no arm finished on all of its seeds."
+    assert answer.sentence.startswith("No answer")
     assert (answer.best, answer.best_spec) == (None, None)
+    # What the search found is there all the same, and named so.
+    trials, _, _ = search(trials=4)
+    rows = run_rows({"a": [None] * 5, "batch": [None] * 5}, {"a": "candidate", "batch": "baseline"})
+    for row in rows:
+        del row["test_error"]
+    answer = answers.conclude(trials, rows, manifest())
+    assert (answer.best_spec, answer.rests_on) == (answers.ranked(trials)[0]["spec"], "validation")
+    assert "by validation (val_error" in answer.sentence
 
 
 def test_nothing_at_all():
@@ -256,7 +342,7 @@ def test_nothing_at_all():
     assert answer.sentence.startswith("No answer: no trial was completed")
     trials, _, found = search(trials=4)
     answer = answers.conclude(trials, [], found)
-    assert "nothing was trained again" in answer.sentence
+    assert "Nothing was trained again" in answer.sentence
     assert answer.best_spec == answers.ranked(trials)[0]["spec"]
 
 
@@ -265,7 +351,7 @@ def test_a_run_that_was_repeated_counts_once_and_is_noted():
     again = {**rows[0], "test_error": 0.02}
     answer = answers.conclude([], [*rows, again], manifest())
     assert answer.arm("a").errors[1000] == 0.02
-    assert answer.notes == ["a ran more than once on seed 1000: the last run counts."]
+    assert answer.notes[0] == "a ran more than once on seed 1000: the last run counts."
 
 
 # Front, ablation.
@@ -284,6 +370,38 @@ def test_the_pareto_front_weighs_error_time_and_parameters():
     answer = answers.conclude([], rows, manifest())
     assert answer.pareto == ["b", "batch"]
     assert any("Not on the Pareto front" in note and "a" in note for note in answer.notes)
+
+
+def test_times_of_a_noisy_machine_do_not_decide_the_front():
+    """Times whose ranges overlap are equal, and so are errors that chance explains."""
+    roles = {"a": "candidate", "batch": "baseline"}
+    times = {"a": [0.017, 0.018, 0.03, 0.017, 0.018], "batch": [0.018, 0.046, 0.02, 0.019, 0.02]}
+    noise = {"a": [0.05, 0.03, 0.05, 0.03, 0.04], "batch": [0.03, 0.05, 0.03, 0.05, 0.05]}
+    rows = run_rows(noise, roles)
+    for row in rows:
+        row["step_seconds"] = times[row["arm"]][row["seed"] - 1000]
+    answer = answers.conclude([], rows, manifest())
+    assert (answer.best, [arm.name for arm in answer.arms]) == ("batch", ["a", "batch"])
+    assert answer.pareto == ["a", "batch"]
+    assert any("a stands above batch in the leaderboard" in note for note in answer.notes)
+    # Ranges that are apart do decide, and the reader is told.
+    for row in rows:
+        row["step_seconds"] = {"a": 0.01, "batch": 0.02}[row["arm"]]
+    answer = answers.conclude([], rows, manifest())
+    assert (answer.pareto, answer.beaten) == (["a"], {"batch": ("a", ["time"])})
+    assert any("recommended for its test error alone" in note for note in answer.notes)
+
+
+def test_a_part_of_the_runs_gives_no_verdict():
+    trials, _, _ = search(trials=4)
+    rows = run_rows({"a": near(0.01), "batch": near(0.05)}, {"a": "candidate", "batch": "baseline"})
+    assert answers.conclude(trials, rows, manifest()).advice == "Use a"
+    answer = answers.conclude(trials, rows[:-1], manifest(), complete=False)
+    assert (answer.rests_on, answer.advice) == (
+        "validation",
+        f"Try {answers.ranked(trials)[0]['words']}",
+    )
+    assert answer.notes == []
 
 
 def test_the_trials_front_follows_the_direction():
@@ -489,3 +607,15 @@ def test_few_or_equal_trials_tell_nothing(rng):
     same = [{"values": {"a": 1}, "status": "completed", "score": 0.1}] * 12
     assert "same hyperparameters" in importance.of_trials(same).note
     assert importance.of_trials([]).shares == {}
+
+
+def test_evaluations_that_were_unfair_are_noted():
+    notes: list = []
+    said = f"error at chance level; {formats.LAGS}"
+    trials = [{"words": "batch norm", "warning": f"{said} (0.1 with those of training data)"}]
+    runs = [{"arm": "mode norm", "warning": "error at chance level"}] * 2 + [{"arm": "other"}]
+    advising.note_warnings(map(TrialRow.of, trials), map(AnswerRow.of, runs), notes)
+    assert notes == [
+        f"1 trial ended with an {said}: batch norm. More epochs or --reestimate help.",
+        "2 trainings for the answer ended with an error at chance level: mode norm.",
+    ]

@@ -1,57 +1,64 @@
 """A saved model means the same on every backend, and in every later version."""
 
-import functools
+import contextlib
 import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
-import pytest
 
 TESTS = pathlib.Path(__file__).parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
 GOLDEN = sorted(path for path in (TESTS / "golden").iterdir() if path.is_dir())
 
 
-def run(backend, *arguments):
-    """Run tests/saved_models.py on a backend, in a fresh process."""
+def start(backend, errors, *arguments):
+    """Start tests/saved_models.py on a backend; what it complains of goes into a file."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
         "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
-    subprocess.run(
+    return subprocess.Popen(
         [sys.executable, str(TESTS / "saved_models.py"), *map(str, arguments)],
         env=environment,
-        check=True,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
     )
 
 
-@functools.cache
-def folders():
-    """The golden files of every version, and what each backend saves now."""
-    root = pathlib.Path(tempfile.mkdtemp(prefix="kerasnorm-"))
+def test_saved_models_predict_the_same_everywhere(tmp_path):
+    folders = [*GOLDEN, *(tmp_path / backend for backend in BACKENDS)]
+    processes = {}
+    with contextlib.ExitStack() as stack:
+        for backend in BACKENDS:
+            errors = stack.enter_context(open(tmp_path / f"{backend}.txt", "w"))
+            found = tmp_path / f"{backend}.npz"
+            process = start(backend, errors, tmp_path / backend, found, *folders)
+            processes[backend] = stack.enter_context(process)
+            stack.callback(process.kill)
+        saved = [process.stdout.readline() for process in processes.values()]
+        for process in processes.values():
+            process.communicate("predict\n")
+    for backend, process in processes.items():
+        assert process.returncode == 0, (tmp_path / f"{backend}.txt").read_text()
+    assert saved == ["saved\n"] * len(BACKENDS)
     for backend in BACKENDS:
-        run(backend, "save", root / backend)
-    return [*GOLDEN, *(root / backend for backend in BACKENDS)]
+        with np.load(tmp_path / f"{backend}.npz") as found:
+            for folder in folders:
+                compare(folder, found, backend)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_saved_models_predict_the_same_everywhere(backend, tmp_path):
-    run(backend, "predict", tmp_path / "found.npz", *folders())
-    with np.load(tmp_path / "found.npz") as found:
-        for folder in folders():
-            with np.load(folder / "expected.npz") as expected:
-                names = set(expected) - {"inputs"}
-                assert len(names) >= 26
-                assert names == {
-                    key.split("/", 1)[1] for key in found if key.startswith(f"{folder.name}/")
-                }
-                for name in names:
-                    limit = 1e-5 * max(1, np.abs(expected[name]).max())
-                    difference = np.abs(found[f"{folder.name}/{name}"] - expected[name]).max()
-                    assert difference <= limit, f"{folder.name}/{name}: {difference:.2g}"
+def compare(folder, found, backend):
+    """What a backend found is what the folder's models are expected to predict."""
+    with np.load(folder / "expected.npz") as expected:
+        names = set(expected) - {"inputs"}
+        assert len(names) >= 26
+        assert names == {key.split("/", 1)[1] for key in found if key.startswith(f"{folder.name}/")}
+        for name in names:
+            limit = 1e-5 * max(1, np.abs(expected[name]).max())
+            difference = np.abs(found[f"{folder.name}/{name}"] - expected[name]).max()
+            assert difference <= limit, f"{folder.name}/{name} on {backend}: {difference:.2g}"

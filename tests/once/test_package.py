@@ -3,13 +3,16 @@
 import ast
 import importlib.metadata
 import inspect
+import os
 import pathlib
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 
+import numpy as np
 import pytest
 
 import kerasnorm
@@ -21,15 +24,18 @@ BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "jaxlib"
 # Imports point down: a unit may import itself and units of a lower rank.
 RANKS = {
     "kerasnorm.core": 0,
+    "kerasnorm.batches": 1,
     "kerasnorm.layers": 1,
+    "kerasnorm.norms": 1.5,
     "kerasnorm.registry": 2,
     "kerasnorm.consistent": 3,
-    "kerasnorm.transforms": 3,
+    "kerasnorm.moving_statistics": 3,
+    "kerasnorm.transforms": 4,
     "kerasnorm.sites": 4,
-    "kerasnorm.carrying": 5,
     "kerasnorm.surgery": 6,
+    "kerasnorm.conversion": 7,
     "kerasnorm.models": 7,
-    "kerasnorm.training": 7,
+    "kerasnorm.consistent.model": 7,
     "kerasnorm": 8,
     "search": 9,
 }
@@ -78,6 +84,13 @@ def test_imports_point_one_way(path):
             assert target == unit or RANKS[target] < RANKS[unit], f"{module} imports {imported}"
 
 
+def test_surgery_knows_no_method():
+    """What a method's layers carry and start as stands with the method."""
+    for path in (path for path in SOURCES if path.is_relative_to("kerasnorm/surgery")):
+        modules = imported_modules(path)
+        assert not [name for name in modules if name.startswith("kerasnorm.layers")], path
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=str)
 def test_backends_are_imported_by_the_files_named_after_them(path):
     roots = {name.partition(".")[0] for name in imported_modules(path)}
@@ -93,6 +106,26 @@ def test_kerasnorm_needs_keras_only(path):
     others = roots - sys.stdlib_module_names - set(BACKENDS)
     # Keras itself depends on NumPy.
     assert others <= {"kerasnorm", "keras", "numpy"}
+
+
+# Packages that are imported under another name, and what has an extra of its own.
+IMPORTED_AS = {"keras-tuner": "keras_tuner", "pillow": "PIL", "scikit-learn": "sklearn"}
+WITH_AN_EXTRA_OF_ITS_OWN = {"ray", "tensorflow_datasets"}
+
+
+def test_the_search_declares_what_it_imports():
+    declared = {
+        IMPORTED_AS.get(name, name)
+        for text in PROJECT["optional-dependencies"]["search"]
+        for name in re.findall(r"^[\w-]+", text)
+    }
+    imported = set()
+    for path in SOURCES:
+        if path.parts[0] == "search":
+            imported |= {name.partition(".")[0] for name in imported_modules(path)}
+    imported -= sys.stdlib_module_names | {"kerasnorm", "search", "keras", "numpy"}
+    # keras-tuner imports six and does not ask for it.
+    assert imported - WITH_AN_EXTRA_OF_ITS_OWN | {"six"} == declared
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +171,7 @@ def test_the_wheel_says_what_it_needs(unpacked):
     base = [text for text in metadata.get_all("Requires-Dist") if "extra ==" not in text]
     assert base == PROJECT["dependencies"]
     assert [re.match(r"[\w-]+", text)[0] for text in base] == ["keras"]
-    extras = {"tensorflow", "jax", "torch", "search", "ray", "datasets", "test"}
+    extras = {"tensorflow", "jax", "torch", "search", "convert", "datasets", "ray", "test"}
     assert set(metadata.get_all("Provides-Extra")) == extras
 
 
@@ -198,12 +231,107 @@ def test_any_single_backend_is_enough(backend, unpacked, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr
 
 
+SMALL_NETWORK = """
+import keras
+import kerasnorm
+
+
+def build(norm):
+    layers = [keras.layers.Conv2D(8, 3, strides=2), kerasnorm.get(norm)]
+    layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]
+    return keras.Sequential([keras.Input((8, 8, 1)), *layers])
+"""
+SMALL_SEARCH = (
+    "--norms batch,layer --placements all --epochs 1 --seeds 2 --candidates 1 --ablation 0"
+)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "jax",
+        pytest.param("torch", marks=pytest.mark.slow),
+        pytest.param("tensorflow", marks=pytest.mark.slow),
+    ],
+)
+def test_a_clean_installation_can_search(backend, wheel, tmp_path):
+    own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    environment["KERAS_HOME"] = str(tmp_path / "keras-home")
+    environment["MPLCONFIGDIR"] = str(tmp_path / "matplotlib")
+
+    def run(*command, folder=tmp_path):
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+    def pip(*arguments):
+        done = run(sys.executable, "-m", "pip", "--python", str(venv), *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    venv = tmp_path / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", str(venv))
+    # Nothing but what the wheel asks for. PyTorch has builds with and without CUDA; as in the
+    # Makefile, the pinned version chooses the one that is meant here.
+    if backend == "torch":
+        pip("install", "--quiet", "--no-compile", f"torch=={pinned()['torch']}")
+    pip("install", "--quiet", "--no-compile", f"{wheel}[{backend},search]")
+    pip("check")
+
+    (tmp_path / "small.py").write_text(SMALL_NETWORK)
+    labels = np.arange(64) % 2
+    images = np.random.default_rng(0).normal(size=(64, 8, 8, 1)) + labels[:, None, None, None]
+    np.savez(tmp_path / "small.npz", x=images, y=np.array(["no", "yes"])[labels])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command = [
+        str(venv / "bin" / "kerasnorm-search"),
+        "--trials",
+        "2",
+        "--ablation",
+        "0",
+        *SMALL_SEARCH.split(),
+    ]
+    command += ["--model", f"{tmp_path / 'small.py'}:build", "--data", str(tmp_path / "small.npz")]
+    done = run(*command, folder=empty)
+    assert done.returncode == 0, done.stderr
+    told = f"kerasnorm-search: Keras runs on {backend}, the backend that is installed.\n"
+    assert done.stderr == told
+    assert (empty / "search-results" / "report.html").exists()
+    other = "torch" if backend == "jax" else "jax"
+    done = run(*command, "--backend", other, folder=empty)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{other} is not installed. Needed: --backend {backend}" in done.stderr
+
+
+def unreleased():
+    """What the changelog says of changes since the last version."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    return re.search(r"^## \[Unreleased\]\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
+
+
+def test_the_readme_has_the_rows_of_the_norms():
+    """It is written by `make readme`; norms that no version has yet may still be missing."""
+    table = (ROOT / "README.md").read_text().partition("<!-- norms -->\n")[2]
+    written = table.partition("\n<!-- /norms -->")[0].splitlines()
+    wanted = kerasnorm.norms.markdown().splitlines()
+    assert [line for line in written if line not in wanted] == []
+    missing = [line.split("`")[1] for line in wanted if line not in written]
+    assert [name for name in missing if f"`{name}`" not in unreleased()] == []
+
+
+def test_every_norm_of_the_table_is_public():
+    for row in kerasnorm.norms.ROWS:
+        if str(row.layer).startswith("kerasnorm."):
+            assert getattr(kerasnorm, row.class_name) is row.layer_class
+            assert row.class_name in kerasnorm.__all__
+
+
 @pytest.mark.parametrize("name", kerasnorm.__all__)
 def test_public_names_are_documented(name):
     value = getattr(kerasnorm, name)
     # Not inspect.getdoc: what a class inherits does not speak of it.
     assert ">>>" in (value.__doc__ or ""), f"{name} has no docstring with an example"
-    assert re.search(rf"`{name}\b", (ROOT / "README.md").read_text()), f"README lacks `{name}`"
+    places = (ROOT / "README.md").read_text() + unreleased()
+    assert re.search(rf"`{name}\b", places), f"README lacks `{name}`"
 
 
 def test_public_names_are_sorted_and_complete():
@@ -228,16 +356,23 @@ def test_the_readme_states_the_lowest_keras():
     assert f"Keras {lowest} or later" in (ROOT / "README.md").read_text()
 
 
+def pinned():
+    """The version of each package in constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
 def test_whatever_is_installed_is_pinned():
     def canonical(name):
         return re.sub(r"[-_.]+", "-", name).lower()
 
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    # Not all of sys.path: Ray adds a folder with packages of its own.
+    folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     installed = {
         canonical(distribution.metadata["Name"]): distribution.version.partition("+")[0]
-        for distribution in importlib.metadata.distributions()
+        for distribution in importlib.metadata.distributions(path=folders)
     }
     for own in ("kerasnorm", "pip"):
         installed.pop(own, None)
-    assert {name: pinned.get(name) for name in installed} == installed
+    versions = pinned()
+    assert {name: versions.get(name) for name in installed} == installed

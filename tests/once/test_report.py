@@ -2,6 +2,7 @@
 
 import csv
 import html.parser
+import io
 import json
 import math
 import pathlib
@@ -11,12 +12,15 @@ import subprocess
 import xml.etree.ElementTree
 
 import pytest
+from rich.console import Console
 
 import kerasnorm
 from search import answer as answers
-from search import report
-from search.report import plots, tables
+from search import cli, report
+from search.errors import Interrupted
+from search.report import live, plots, tables, terminal, usage
 from search_rows import manifest, run_rows, search
+from small_search import build, short_search
 
 HOSTILE = " $a_1$ </script><script>alert(1)</script><img src=x> & \"x\" 'y' \\input{z} | `c` % {"
 # Elements without an end tag.
@@ -125,11 +129,15 @@ def test_the_page_holds_everything(folder, rows):
     page = Page(folder / "report.html")
     trial_rows, runs, _ = rows
     answer = answers.conclude(*rows)
-    assert page.text.index(" ".join(answer.sentence.split())) < page.text.index("Leaderboard")
+    reason = answer.reason[0].upper() + answer.reason[1:]
+    assert answer.advice == "Use ILM group norm"
+    assert page.text.index(f"{answer.advice} {' '.join(reason.split())}") < page.text.index(
+        "import"
+    )
     for row in trial_rows:
         assert " ".join(tables.compact_json(row["spec"]).split()) in page.text
         assert f" {row['seed']} " in page.text
-    table = page.text.split("Every run of the answer")[1].split("Wall time of the search")[0]
+    table = page.text.split("Every training for the answer")[1].split("How it was made")[0]
     for seed in {row["seed"] for row in runs}:
         arms = [row["arm"] for row in runs if row["seed"] == seed]
         assert table.count(f" {seed} ") == len(arms)
@@ -176,7 +184,7 @@ def test_latex_is_escaped(hostile):
         body = "\n".join(lines)
         for command in ("textbackslash", "textless", "textgreater", "textbar", "textasciitilde"):
             body = body.replace(rf"\{command}{{}}", "")
-        body = body.replace("$-$", "")
+        body = body.replace("$-$", "").replace(r"$\star$", "")
         assert not re.search(r"(?<!\\)[%$#_{}^~]", body), path
         assert {line.count(" & ") for line in lines} == {lines[0].count(" & ")}
         assert all(line.endswith(r" \\") for line in lines)
@@ -219,6 +227,63 @@ def test_tables_agree_with_the_rows(folder, rows):
             assert read[7]["score"] == ""
         if name == "leaderboard":
             assert float(read[0]["difference_high"]) == answer.comparisons[0].high
+
+
+def test_workers_and_what_was_begun_again_are_told(tmp_path):
+    trial_rows, runs, found = search()
+    answer = answers.conclude(trial_rows, runs, found)
+    assert "worker" not in tables.as_markdown(tables.trials(trial_rows, found, answer))
+    trial_rows[0] |= {"worker": "2 on 127.0.0.4", "lost": ["its worker fell silent"]}
+    runs[1]["worker"] = "1"
+    text = tables.as_markdown(tables.trials(trial_rows, found, answer))
+    (line,) = [line for line in text.splitlines() if "127.0.0.4" in line]
+    assert "begun again: its worker fell silent" in line
+    page = (written(tmp_path, trial_rows, runs, found) / "report.html").read_text("utf-8")
+    assert len(re.findall(r"<th[^>]*>(?:<button[^>]*>)?worker<", page)) == 2
+    assert "2 on 127.0.0.4" in page
+
+
+def test_the_norm_to_use_stands_out(folder, rows):
+    """In the page, in every kind of table, and in the terminal, wide or not."""
+    answer = answers.conclude(*rows)
+    with open(folder / "tables" / "leaderboard.csv", encoding="utf-8", newline="") as file:
+        marked = [row["arm"] for row in csv.DictReader(file) if row["recommended"] == "True"]
+    assert marked == [answer.best] == ["ILM group norm"]
+    for suffix, mark in (("md", "★"), ("tex", r"$\star$")):
+        lines = (
+            (folder / "tables" / f"leaderboard.{suffix}").read_text(encoding="utf-8").splitlines()
+        )
+        # Once in the caption, once in the row.
+        assert [answer.best in line for line in lines if mark in line] == [False, True]
+    page = Page(folder / "report.html")
+    assert ("tr", {"class": "recommended", "data-verdict": "better"}) in page.elements
+    for width in (80, 120):
+        text = io.StringIO()
+        console = Console(file=text, width=width)
+        terminal.show(console, rows[0], rows[1], rows[2], answer, pathlib.Path("a folder"))
+        printed = text.getvalue()
+        assert next(answer.best in line for line in printed.splitlines() if "★" in line)
+        assert "24 trials (18 completed, 4 stopped, 2 failed)" in printed
+        assert max(map(len, printed.splitlines())) <= width
+        for name in ("report.html", "best_norm.json"):
+            assert str(pathlib.Path("a folder") / name) in printed
+
+
+def test_the_page_says_each_thing_once(folder, rows):
+    """Specs are behind a click, what does not matter is left out, and every trial is there."""
+    page = Page(folder / "report.html")
+    parts = [attributes.get("id", "") for tag, attributes in page.elements if tag == "details"]
+    assert [part for part in parts if part.startswith("trial-")] == [
+        f"trial-{n}" for n in range(24)
+    ]
+    assert {"overhead", "all-runs", "whole-manifest"} <= set(parts)
+    answer = answers.conclude(*rows)
+    answer.importance.shares = {"a": 0.99, "b": 0.01, **{str(n): 0.0 for n in range(26)}}
+    assert plots.importance(answer) == {"names": ["a", "b"], "shares": [0.99, 0.01]}
+    assert "26 other hyperparameters" in report._unimportant(answer)
+    # What two trials have is no panel.
+    few = [{**row, "values": {"a": n} if n < 2 else {"b": n}} for n, row in enumerate(rows[0][:6])]
+    assert plots.varied(few) == ["b"]
 
 
 def test_the_best_norm_is_a_spec(folder):
@@ -289,6 +354,122 @@ def test_rows_with_infinite_and_missing_numbers_are_shown(tmp_path):
     assert "out of memory" in page.text
     assert "did not finish on 1 of 5 seeds" in page.text
     json.loads(page.scripts[1], parse_constant=pytest.fail)
+
+
+# While a search runs, and when it ends otherwise.
+
+
+def test_the_report_of_a_search_that_runs(tmp_path, rows):
+    trial_rows, runs, found = rows
+    done, page = {"told": [], "run": []}, tmp_path / "report.html"
+    found = {**found, "trials": 24}
+    reporter = live.Reporter(tmp_path, lambda event="told": done[event], found, every=3600)
+    reporter.trial_started(None)
+    reporter.close()
+    assert not page.exists()
+    done["told"] = trial_rows[:1]
+    reporter.trial_ended(None, trial_rows[0])
+    reporter.close()
+    first = Page(page)
+    assert first.problems == []
+    assert "Running. 1 of at most 24 trials are done, as of" in first.text
+    assert "Best so far: batch norm" in first.text
+    assert any("data-reload" in attributes for _, attributes in first.elements)
+    assert not (tmp_path / "plots").exists()
+    # The next one has to wait.
+    done["told"] = trial_rows
+    reporter.trial_ended(None, trial_rows[1])
+    reporter.close()
+    assert Page(page).text == first.text
+    # In the answer no part of the trainings gives a verdict.
+    keys = ("arm", "role", "spec", "values", "changed", "around")
+    runs = [{"values": {}, **row} for row in runs]
+    arms = [{key: row[key] for key in keys if key in row} for row in runs]
+    found["arms"] = [arm for index, arm in enumerate(arms) if arm not in arms[:index]]
+    done["run"] = runs[:7]
+    answer = reporter.finish()
+    assert answer.rests_on == "validation"
+    assert answer.notes[0].startswith(
+        "The search did not come to its end: 7 of 50 trainings for the answer are done. "
+        "`kerasnorm-search --resume --out "
+    )
+    done["run"] = runs
+    assert reporter.finish().advice == "Use ILM group norm"
+    last = Page(page)
+    assert "Running" not in last.text
+    assert not any("data-reload" in attributes for _, attributes in last.elements)
+    assert not list(tmp_path.rglob("part_*"))
+
+
+def test_an_interrupted_search_leaves_a_report(tmp_path):
+    calls = []
+
+    def interrupted(norm):
+        calls.append(norm)
+        # Once to read the space, three trials, and then the answer.
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return build(norm)
+
+    with pytest.raises(Interrupted, match=r"report of what there is: .*report\.html"):
+        short_search(tmp_path / "a", network=interrupted)
+    page = Page(tmp_path / "a" / "report.html")
+    assert "did not come to its end: 2 of" in page.text
+    assert "holds the best norm by validation" in page.text
+    spec = json.loads((tmp_path / "a" / "best_norm.json").read_text())
+    kerasnorm.get(spec)
+    # Without a manifest there is still a report.
+    (tmp_path / "a" / "manifest.json").write_text('{"torn')
+    assert live.rebuild(tmp_path / "a").best_spec == spec
+    result = short_search(tmp_path / "a", network=interrupted, resume=True)
+    assert result.answer.rests_on == "comparison"
+    before = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*.*")}
+    # All but the weights can be made again from the journal.
+    shutil.rmtree(tmp_path / "a" / "tables")
+    for path in (tmp_path / "a").glob("*.*"):
+        if path.name != "journal.jsonl":
+            path.unlink()
+    assert cli.main(["report", str(tmp_path / "a")]) == 0
+    for path, contents in before.items():
+        assert path.read_bytes() == contents, path
+    shown = repr(result).splitlines()
+    assert shown[0] == result.answer.sentence
+    assert len(shown) == 4
+    assert all(map(len, shown))
+    assert (tmp_path / "a" / "report.html").as_uri() in result._repr_html_()
+
+
+def test_there_is_a_report_without_an_answer(tmp_path):
+    result = short_search(tmp_path / "a", seeds=0)
+    page = Page(tmp_path / "a" / "report.html")
+    assert result.answer.advice.startswith("Try ")
+    assert "did not come to its end" not in page.text
+    assert "Nothing was trained again on new seeds" in page.text
+    assert {path.name for path in (tmp_path / "a" / "plots").iterdir()} >= {"curves_trials.png"}
+    assert json.loads((tmp_path / "a" / "best_norm.json").read_text()) == result.answer.best_spec
+
+
+def test_a_folder_without_a_search_has_no_report(tmp_path, capsys):
+    assert cli.main(["report", str(tmp_path)]) == 2
+    assert "has no journal.jsonl. Needed:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "group", "groups": 4},
+        [{"name": "group", "groups": 4}, {"name": "batch"}],
+        {"stages": [{"name": "group", "groups": 4}, {"name": "ilm_group", "key_group_size": 2}]},
+    ],
+)
+def test_the_code_to_paste_runs(spec):
+    row = search(trials=1)[0][0] | {"spec": spec}
+    code = usage.code(answers.conclude([row], [], manifest()))
+    assert "# The search trained it with learning_rate" in code
+    names = {"model": build("batch")}
+    exec(code, names)
+    assert names["norm"] == spec
+    assert "GroupNorm" in str(names["model"].norm_report)
 
 
 # What the plots show.

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from search.data import Batches, augmented, checked_augmentation, from_arrays, load, multidomain
+from search.batches import Batches, augmented
+from search.data import checked_augmentation, from_arrays, load, multidomain
 from search.errors import BadInput
 
 
@@ -60,31 +61,140 @@ def test_arrays_and_files_are_the_same(tmp_path):
     assert len(given.test) == 9
 
 
+def test_labels_are_numbers_texts_or_one_hot_rows(tmp_path):
+    x, y = np.zeros((60, 2), "float32"), np.arange(60) % 3
+    truth = from_arrays({"x": x, "y": y})
+    words = np.array(["ape", "bee", "cat"])
+    for labels in (y.astype(float), y[:, None], np.eye(3)[y], y.astype(object)):
+        assert from_arrays({"x": x, "y": labels}).fingerprint == truth.fingerprint
+    for labels in (words[y], words[y].astype("S"), words[y].astype(object), list(words[y])):
+        data = from_arrays({"x": x, "y": labels})
+        assert data.fingerprint == truth.fingerprint
+        assert data.labels == ("ape", "bee", "cat")
+    np.savez(tmp_path / "words.npz", x=x, y=words[y])
+    assert load(str(tmp_path / "words.npz")).fingerprint == truth.fingerprint
+    assert from_arrays({"x": x, "y": y == 1}).classes == 2
+    objects = np.empty(60, object)
+    objects[:] = list(x)
+    assert from_arrays({"x": objects, "y": y}).fingerprint == truth.fingerprint
+
+
+Y = np.arange(9) % 3
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": np.zeros((9, 2, 2, 1)), "y": np.arange(9) % 3 + 1}, "labels are 1, 2, 3"),
-        ({"x": np.zeros((9, 2, 2, 1)), "y": np.arange(9) / 2}, "integer label"),
-        ({"x": np.zeros((9, 2, 2, 1)), "y": np.arange(8) % 2}, "as many as labels"),
-        ({"x": np.full((9, 2), np.nan), "y": np.arange(9) % 3}, "NaN"),
+        ({"x": np.zeros((9, 2)), "y": Y + 1}, r"labels are 1, 2, 3\. .*return_inverse"),
+        ({"x": np.zeros((9, 2)), "y": Y / 2}, "holds 0.5, .*classifiers only.*NormTuner"),
+        ({"x": np.zeros((9, 2)), "y": np.arange(9)}, "9 different labels.*classifiers only"),
+        ({"x": np.zeros((9, 2, 2, 1)), "y": np.zeros((9, 2, 2), int)}, "classifiers only"),
+        ({"x": np.zeros((9, 2)), "y": np.ones((9, 3), int)}, "several classes or none"),
+        ({"x": np.zeros((9, 2)), "y": [None] * 9}, "objects of the types NoneType"),
+        ({"x": np.zeros((9, 2)), "y": np.array(["a", 1, 2] * 3, object)}, "types int, str"),
+        ({"x": [[1, 2], [3]], "y": [0, 1]}, "objects of several shapes|types list"),
+        ({"x": np.zeros((9, 2)), "y": np.arange(8) % 2}, "as many labels"),
+        ({"x": np.zeros(9), "y": Y}, "examples along the first axis"),
+        ({"x": np.full((9, 2), np.nan), "y": Y}, "NaN"),
         ({"x": np.zeros((9, 2)), "y": np.zeros(9, int)}, "one class only"),
         ({"x": np.array([["a"]] * 3), "y": np.arange(3)}, "dtype <U1"),
         ({"x": np.zeros((9, 2)), "z": np.zeros(9)}, "an array is called 'z'"),
-        ({"y_test": np.zeros(9), "x": np.zeros((9, 2)), "y": np.arange(9) % 3}, "only one of"),
+        ({"y_test": np.zeros(9), "x": np.zeros((9, 2)), "y": Y}, "only one of"),
         (
             {
                 "x_train": np.zeros((9, 2)),
-                "y_train": np.arange(9) % 3,
+                "y_train": Y,
                 "x_test": np.zeros((4, 2)),
                 "y_test": np.arange(4),
             },
-            "label 3, which the training part has not",
+            "label 3, and the training part does not",
+        ),
+        (
+            {
+                "x_train": np.zeros((9, 2)),
+                "y_train": np.array(["a", "b", "c"])[Y],
+                "x_test": np.zeros((1, 2)),
+                "y_test": ["d"],
+            },
+            r"label d, .*\(a, b, c\)",
+        ),
+        (
+            {
+                "x_train": np.zeros((9, 2)),
+                "y_train": Y,
+                "x_test": np.zeros((1, 2)),
+                "y_test": ["d"],
+            },
+            "one kind",
         ),
     ],
 )
 def test_what_is_refused(arrays, message):
     with pytest.raises(BadInput, match=message):
         from_arrays(arrays)
+
+
+def test_files_that_hold_something_else(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, x=np.zeros((9, 2)), y=np.array(["a"] * 9, object))
+    with pytest.raises(BadInput, match="Python objects"):
+        load(path)
+    np.savez(path, x=np.arange(900.0).reshape(9, 100), y=Y)
+    whole = path.read_bytes()
+    for content, message in (
+        (b"text", "is not an .npz file"),
+        (b"", "is not an .npz file"),
+        (whole[: len(whole) // 2], "is not an .npz file"),
+        (whole[:200] + bytes(200) + whole[400:], "cannot be read: "),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match=message):
+            load(path)
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(BadInput, match="cannot be read: "):
+        load(tmp_path / "folder.npz")
+
+
+def test_npy_files_are_the_arrays_that_they_hold(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    pair = f"{tmp_path / 'x.npy'},{tmp_path / 'y.npy'}"
+    data = load(pair)
+    assert data.name == "x.npy,y.npy"
+    assert data.fingerprint == load((x, y)).fingerprint
+    four = load(f"{pair},{pair}")
+    assert four.fingerprint == load((x, y, x, y)).fingerprint
+    with pytest.raises(BadInput, match=r"is one array\. Needed: examples and labels"):
+        load(tmp_path / "x.npy")
+    with pytest.raises(BadInput, match=r"3 arrays\. Needed: 2"):
+        load(f"{pair},{tmp_path / 'x.npy'}")
+    with pytest.raises(BadInput, match="no such file"):
+        load(f"{tmp_path / 'x.npy'},{tmp_path / 'none.npy'}")
+    (tmp_path / "y.npy").write_text("text")
+    with pytest.raises(BadInput, match=r"y.npy' "):
+        load(pair)
+
+
+def test_a_function_returns_data(tmp_path):
+    place = tmp_path / "own_data_of_test.py"
+    place.write_text(
+        "import numpy as np\n"
+        "def load():\n    return np.ones((60, 5)), np.arange(60) % 3\n"
+        "def nothing():\n    pass\n"
+        "def broken():\n    raise OSError('no cable')\n"
+    )
+    truth = load((np.ones((60, 5)), np.arange(60) % 3))
+    assert load(f"{place}:load").fingerprint == truth.fingerprint
+    for name, message in (
+        ("nothing", "returned None. Needed: arrays"),
+        ("broken", "OSError: no cable"),
+        ("loaded", "has no function 'loaded'"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            load(f"{place}:{name}")
+    with pytest.raises(BadInput, match="there is no file"):
+        load(f"{tmp_path / 'none.py'}:load")
 
 
 def test_unknown_names(tmp_path):

@@ -10,10 +10,11 @@ import pytest
 import kerasnorm
 from kerasnorm.sites import Specs
 from search.errors import BadInput
-from search.space import NORMS, NormSpace, Site, legal_arguments, sites_of, words
+from search.names import NORMS
+from search.space import NormSpace, Place, legal_arguments, sites_of, words
 from small_search import build
 
-SITES = [Site(16, (8, 8), 0), Site(16, (8, 8), 0), Site(32, (4, 4), 1), Site(24, (2, 2), 2)]
+SITES = [Place(16, (8, 8), 0), Place(16, (8, 8), 0), Place(32, (4, 4), 1), Place(24, (2, 2), 2)]
 
 
 def points(space, count=60):
@@ -33,7 +34,7 @@ def test_every_point_is_legal_at_every_site():
 
 
 def test_paper_defaults_come_one_for_each_norm():
-    space = NormSpace([Site(64, (8, 8))])
+    space = NormSpace([Place(64, (8, 8))])
     specs = {s["name"]: s for s in map(space.spec_from, space.paper_defaults())}
     assert list(specs) == list(NORMS)
     assert specs["group"]["groups"] == 32
@@ -45,7 +46,7 @@ def test_paper_defaults_come_one_for_each_norm():
 
 
 def test_group_counts_divide_all_channels():
-    (argument, counts) = legal_arguments("group", [Site(24), Site(40)])[0]
+    (argument, counts) = legal_arguments("group", [Place(24), Place(40)])[0]
     assert (argument, set(counts)) == ("groups", {2, 4, 8})
     # Nothing divides both: each layer takes what it can.
     space = NormSpace([7, 9], norms=["group"])
@@ -53,17 +54,34 @@ def test_group_counts_divide_all_channels():
 
 
 def test_conv_norm_needs_images_of_a_fixed_size():
-    space = NormSpace([Site(8, (None, None)), Site(8, (4, 4))])
+    space = NormSpace([Place(8, (None, None)), Place(8, (4, 4))])
     assert "conv" not in space.norms
     assert "fixed height" in space.left_out["conv"]
     with pytest.raises(BadInput, match=r"the space is empty .*conv: needs images"):
         NormSpace([8], norms=["conv"])
 
 
+def test_norms_that_give_constants_at_a_single_position_are_left_out():
+    single, image = Place(16, ()), Place(16, (4, 4))
+    for sites in ([single], [image, Place(16, (1, 1))]):
+        space = NormSpace(sites)
+        assert {"instance", "ilm_instance"} <= set(space.left_out)
+        assert {"batch", "group", "layer", "ilm_layer", "mode"} <= set(space.norms)
+        assert {*space.norms, *space.left_out} == set(NORMS)
+        assert "single position" in space.left_out["instance"]
+        # 16 groups of 16 channels would be instance norm.
+        assert dict(legal_arguments("group", sites))["groups"] == (8, 2, 4)
+    assert "single value" in NormSpace([Place(7, ())]).left_out["group"]
+    assert "single value" in NormSpace([Place(1, ())]).left_out["mode_group"]
+    assert {"instance", "group"} < set(NormSpace([image, Place(7, (2, 1))]).norms)
+    # Nothing is known of these.
+    assert "instance" in NormSpace([16, Place(16, (None,))]).norms
+
+
 def test_the_sites_of_a_model_are_read_and_nothing_is_built(monkeypatch):
     model = build("batch")
     monkeypatch.setattr(keras.Model, "__init__", None)
-    assert sites_of(model) == [Site(8, (4, 4), 0), Site(8, (2, 2), 1)]
+    assert sites_of(model) == [Place(8, (4, 4), 0), Place(8, (2, 2), 1)]
     space = NormSpace(model)
     space.declare(keras_tuner.HyperParameters())
 
@@ -88,7 +106,7 @@ def test_size_counts_the_points():
         {"norms": "batch,conv", "batch_sizes": [32, 64]},
         {"norms": "batch,mode", "placements": ["stages"]},
     ):
-        space = NormSpace([Site(8, (4, 4), 0), Site(8, (2, 2), 1)], **options)
+        space = NormSpace([Place(8, (4, 4), 0), Place(8, (2, 2), 1)], **options)
         assert space.size() == len(list(space.points()))
     assert NormSpace([8], learning_rates=("range", 1e-4, 1e-1)).size() == float("inf")
 

@@ -5,14 +5,14 @@ import keras_tuner
 import pytest
 
 import search
-from search.errors import BadInput, OtherSearch
-from search.space import NormSpace, Site
+from search.errors import BadInput, NothingCompleted, OtherSearch
+from search.space import NormSpace, Place
 from small_search import arrays, build, compile_eagerly
 
 X, Y = arrays()
 FIT = {"validation_data": (X[:32], Y[:32]), "batch_size": 32, "verbose": 0}
 # The builder's sites: given, nothing is called to know them.
-SPACE = [Site(8, (4, 4), 0), Site(8, (2, 2), 1)]
+SPACE = [Place(8, (4, 4), 0), Place(8, (2, 2), 1)]
 
 
 def hypermodel(**options):
@@ -26,7 +26,7 @@ def tuner_of(folder, model=None, **options):
     return search.NormTuner(model or hypermodel(), directory=folder, project_name="p", **options)
 
 
-def test_a_search_with_our_tuner_and_our_hypermodel(tmp_path):
+def test_a_search_with_our_tuner_and_our_hypermodel(tmp_path, capsys):
     tuner = tuner_of(tmp_path)
     tuner.search(X, Y, epochs=2, **FIT)
     assert [row["status"] for row in tuner.rows()] == ["completed"] * 3
@@ -36,6 +36,17 @@ def test_a_search_with_our_tuner_and_our_hypermodel(tmp_path):
     assert score == pytest.approx(tuner.best_rows()[0]["score"], abs=1e-6)
     assert best.values == tuner.best_rows()[0]["values"]
     assert not list(tmp_path.rglob("*.json"))
+    tuner_of(tmp_path).results_summary()
+    tuner.search_space_summary()
+    printed = capsys.readouterr().out
+    assert "3 trials" in printed
+    assert "3 completed" in printed
+    assert "mode norm" in printed
+    assert "mode/modes" in printed
+    with pytest.raises(OtherSearch, match=r"fit.batch_size: 32 there, 16 here"):
+        tuner_of(tmp_path).search(X, Y, epochs=2, **{**FIT, "batch_size": 16})
+    with pytest.raises(OtherSearch, match=r"fit.0: .* there"):
+        tuner_of(tmp_path).search(X + 1, Y, epochs=2, **FIT)
 
 
 def test_our_hypermodel_with_kerastuners_own_tuner(tmp_path):
@@ -77,14 +88,15 @@ def test_our_tuner_with_a_users_hypermodel_builds_once_a_trial(tmp_path):
     assert builds == []
     tuner.search(X, Y, **FIT)
     values = [row["values"] for row in tuner.rows()]
-    assert len(builds) == len(values) == 3
+    # One more tells what the network is.
+    assert len(builds) - 1 == len(values) == 3
     expected = [{"hidden": False}, {"hidden": True, "units": 4}, {"hidden": True, "units": 8}]
     assert sorted(map(str, values)) == sorted(map(str, expected))
     # And goes on from what it found on the way.
     again = tuner_of(tmp_path, counted, max_trials=10)
     again.search(X, Y, **FIT)
     assert [row["values"] for row in again.rows()] == values
-    assert len(builds) == 3
+    assert len(builds) == 5
 
 
 def test_nothing_is_built_to_declare_the_space(tmp_path):
@@ -105,7 +117,8 @@ def test_failing_trials_do_not_end_the_search(tmp_path):
     model = hypermodel()
     model._builder = lambda spec: 1 / 0
     tuner = tuner_of(tmp_path, model, max_trials=5)
-    tuner.search(X, Y, **FIT)
+    with pytest.raises(NothingCompleted, match=r"5 of 5 failed[^$]*in <lambda>"):
+        tuner.search(X, Y, **FIT)
     assert [row["status"] for row in tuner.rows()] == ["failed"] * 5
     assert "ZeroDivisionError" in tuner.rows()[-1]["traceback"]
     assert tuner.get_best_hyperparameters(3) == []
@@ -123,7 +136,7 @@ def test_a_changed_range_or_objective_is_refused(tmp_path):
 def test_what_is_refused(tmp_path):
     with pytest.raises(BadInput, match="averages the seeds"):
         tuner_of(tmp_path, executions_per_trial=2)
-    with pytest.raises(BadInput, match=r"val_f1_score.*is not known"):
+    with pytest.raises(BadInput, match=r"val_f1_score.*does not say whether less or more"):
         tuner_of(tmp_path, objective="val_f1_score")
     oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=2)
     with pytest.raises(BadInput, match="differ"):
