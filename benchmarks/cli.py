@@ -10,13 +10,40 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from benchmarks import branches, layers, networks, show
+from benchmarks import (
+    answers,
+    branches,
+    conversion_pairs,
+    conversion_time,
+    convert,
+    gpu,
+    kills,
+    layers,
+    many_trials,
+    networks,
+    oracle,
+    reestimate,
+    show,
+    stopping,
+    workers,
+)
 
 COMMANDS: dict[str, ModuleType] = {
+    "answers": answers,
     "layers": layers,
     "networks": networks,
     "branches": branches,
+    "convert": convert,
+    "conversion-pairs": conversion_pairs,
+    "conversion-time": conversion_time,
+    "gpu": gpu,
+    "kills": kills,
+    "oracle": oracle,
+    "reestimate": reestimate,
+    "search": many_trials,
     "show": show,
+    "stopping": stopping,
+    "workers": workers,
 }
 
 

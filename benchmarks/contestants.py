@@ -1,9 +1,11 @@
-"""What is timed: one declarative list."""
+"""What is timed: the norms of the table in `kerasnorm.norms`, beside Keras's own."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from benchmarks import BenchmarkError
+from search.names import NORM_ROWS
 
 # Full-size reads of the fastest possible inference, beside one write.
 MEASURED = 2  # moments, then the affine step
@@ -17,8 +19,8 @@ class Contestant:
     Attributes:
         label: its name in tables and results.
         layer: the class name.
+        norm: the name that `kerasnorm.get` knows it by.
         arguments: of the constructor.
-        package: where the class is, `kerasnorm` or `keras.layers`.
         inference_reads: how often inference must read its input.
         allowance: what the limit of its training step is multiplied by.
         spatial_statistics: whether it works with statistics of every position, O(H*W*C).
@@ -26,11 +28,16 @@ class Contestant:
 
     label: str
     layer: str
+    norm: str
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-    package: str = "kerasnorm"
     inference_reads: int = MEASURED
     allowance: float = 1.0
     spatial_statistics: bool = False
+
+    @property
+    def is_keras(self) -> bool:
+        """Whether it is one of Keras's own layers."""
+        return self.norm.startswith("keras_")
 
     def __str__(self) -> str:
         return self.label
@@ -40,48 +47,73 @@ BATCH_BASELINE = "keras BatchNormalization"
 GROUP_BASELINE = "keras GroupNormalization(32)"
 FEW_MODES, MANY_MODES = "ModeNorm(2)", "ModeNorm(16)"
 
-_GROUPS = {"groups": 32}
-_KEYS = {"key_group_size": 16}
-
 BASELINES = (
-    Contestant(
-        BATCH_BASELINE, "BatchNormalization", package="keras.layers", inference_reads=MOVING
-    ),
-    Contestant(GROUP_BASELINE, "GroupNormalization", _GROUPS, package="keras.layers"),
+    Contestant(BATCH_BASELINE, "BatchNormalization", "keras_batch", inference_reads=MOVING),
+    Contestant(GROUP_BASELINE, "GroupNormalization", "keras_group", {"groups": 32}),
 )
 
-LAYERS = (
-    Contestant("BatchNorm", "BatchNorm", inference_reads=MOVING),
-    Contestant("GroupNorm(32)", "GroupNorm", _GROUPS),
-    Contestant("InstanceNorm", "InstanceNorm"),
-    Contestant("LayerNorm", "LayerNorm"),
-    Contestant("ILMGroupNorm(32)", "ILMGroupNorm", {**_GROUPS, **_KEYS}),
-    Contestant("ILMInstanceNorm", "ILMInstanceNorm", _KEYS),
-    Contestant("ILMLayerNorm", "ILMLayerNorm", _KEYS),
-    Contestant("AssociateNorm(32)", "AssociateNorm", _GROUPS),
-    Contestant(FEW_MODES, "ModeNorm", {"modes": 2}),
-    Contestant(MANY_MODES, "ModeNorm", {"modes": 16}),
-    Contestant("ModeGroupNorm(2)", "ModeGroupNorm", {"modes": 2}),
-    Contestant(
-        "ConvNorm", "ConvNorm", inference_reads=MOVING, allowance=1.3, spatial_statistics=True
-    ),
-    Contestant("LearnedStatsNorm", "LearnedStatsNorm", allowance=1.3),
-)
+
+def _of_row(row: Any) -> tuple[Contestant, ...]:
+    """The contestants of a row of `kerasnorm.norms`."""
+    return tuple(
+        Contestant(
+            label,
+            row.class_name,
+            row.name,
+            arguments,
+            inference_reads=row.inference_reads,
+            allowance=row.allowance,
+            spatial_statistics=row.spatial_statistics,
+        )
+        for label, arguments in row.labels.items()
+    )
+
+
+LAYERS = tuple(c for row in NORM_ROWS if row.searched for c in _of_row(row))
 
 BY_LABEL = {contestant.label: contestant for contestant in (*BASELINES, *LAYERS)}
 
 
+def add_registered() -> None:
+    """Take in what was given to `kerasnorm.register` beside the norms of the package."""
+    # Keras is there already: a module of the user's was imported.
+    from kerasnorm import registry
+
+    known = {row.name for row in NORM_ROWS}
+    for row in registry.rows():
+        if row.name not in known:
+            for contestant in _of_row(row):
+                BY_LABEL[contestant.label] = contestant
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels in the order of the table; those that it does not have are last."""
+    # Networks choose their own group counts, and their labels are without one.
+    places = {label.replace("(32)", ""): place for place, label in enumerate(BY_LABEL)}
+
+    def place(label: str) -> int:
+        return places.get(label.replace("(32)", ""), len(places))
+
+    return sorted(dict.fromkeys(labels), key=place)
+
+
+def known(label: str) -> Contestant:
+    """The contestant of a label; of a label that only a file of results has, the usual one."""
+    return BY_LABEL.get(label) or Contestant(label, label, label)
+
+
 def select(names: list[str] | None) -> tuple[Contestant, ...]:
-    """The layers with these labels or class names; all for None.
+    """The layers with these labels, class names or names in specs; all of the package for None.
 
     Raises:
         BenchmarkError: for a name that there is not.
     """
     if names is None:
         return LAYERS
-    known = {name for c in LAYERS for name in (c.label, c.layer)}
-    unknown = [name for name in names if name not in known]
+    there_are = [c for c in BY_LABEL.values() if c not in BASELINES]
+    words = {word for c in there_are for word in (c.label, c.layer, c.norm)}
+    unknown = [name for name in names if name not in words]
     if unknown:
-        there_are = ", ".join(contestant.label for contestant in LAYERS)
-        raise BenchmarkError(f"No such layer: {', '.join(unknown)}. There are {there_are}.")
-    return tuple(c for c in LAYERS if c.label in names or c.layer in names)
+        listed = ", ".join(contestant.label for contestant in there_are)
+        raise BenchmarkError(f"No such layer: {', '.join(unknown)}. There are {listed}.")
+    return tuple(c for c in there_are if {c.label, c.layer, c.norm} & {*names})

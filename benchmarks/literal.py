@@ -29,7 +29,7 @@ def literal_of(layer_class: type[keras.layers.Layer]) -> type[keras.layers.Layer
 
 def _wide(layer, x):
     """The input in the dtype of statistics."""
-    return ops.cast(x, layer.statistics_dtype_of(x))
+    return ops.cast(x, layer._statistics_dtype_of(x))
 
 
 def _variance(x, mean, axes):
@@ -100,9 +100,13 @@ def _move(variable, value, momentum):
     variable.assign(ops.cast(moved, variable.dtype))
 
 
-def _batch_standardized(layer, x, mean, variance):
+def _move_to(layer, mean, variance):
     for variable, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
         _move(variable, ops.reshape(value, variable.shape), layer.momentum)
+
+
+def _batch_standardized(layer, x, mean, variance):
+    _move_to(layer, mean, variance)
     return _rescaled(layer, (x - mean) / ops.sqrt(variance + layer.epsilon))
 
 
@@ -183,6 +187,60 @@ def learned_stats_norm(layer, x):
     return _rescaled(layer, (x - read(layer.mean_stack)) / deviation)
 
 
+def switchable_norm(layer, x):
+    """Equation 3 of Switchable Normalization."""
+    statistics = []
+    for axes in (IMAGE_AXES, (1, 2, 3), BATCH_AXES):
+        mean = ops.mean(x, axis=axes, keepdims=True)
+        statistics.append((mean, _variance(x, mean, axes)))
+    _move_to(layer, *statistics[-1])
+    mean, variance = (
+        sum(
+            share * values
+            for share, values in zip(ops.unstack(ops.softmax(weight)), of, strict=True)
+        )
+        for weight, of in zip(
+            (layer.mean_weight, layer.variance_weight), zip(*statistics, strict=True), strict=True
+        )
+    )
+    return _rescaled(layer, (x - mean) / ops.sqrt(variance + layer.epsilon))
+
+
+def batch_instance_norm(layer, x):
+    """Equation 3 of Batch-Instance Normalization."""
+    standardized = []
+    for axes in (BATCH_AXES, IMAGE_AXES):
+        mean = ops.mean(x, axis=axes, keepdims=True)
+        variance = _variance(x, mean, axes)
+        standardized.append((x - mean) / ops.sqrt(variance + layer.epsilon))
+        if axes == BATCH_AXES:
+            _move_to(layer, mean, variance)
+    of_batch, of_instance = standardized
+    return _rescaled(layer, layer.gate * of_batch + (1 - layer.gate) * of_instance)
+
+
+def batch_renorm(layer, x):
+    """Algorithm 1 of Batch Renormalization, with Keras's least divisor."""
+    mean = ops.mean(x, axis=BATCH_AXES)
+    deviation = ops.sqrt(ops.mean(ops.square(x - mean), axis=BATCH_AXES) + layer.epsilon)
+    divisor = ops.maximum(layer.renorm_stddev, layer.epsilon**0.5)
+    r = ops.clip(deviation / divisor, 1 / layer.r_max, layer.r_max)
+    d = ops.clip((mean - layer.renorm_mean) / divisor, -layer.d_max, layer.d_max)
+    r, d = ops.stop_gradient(r), ops.stop_gradient(d)
+    _move(layer.renorm_mean, mean, layer.renorm_momentum)
+    _move(layer.renorm_stddev, deviation, layer.renorm_momentum)
+    _move(layer.moving_mean, mean, layer.momentum)
+    _move(layer.moving_stddev, deviation, layer.momentum)
+    layer.moving_variance.assign(ops.square(layer.moving_stddev) - layer.epsilon)
+    return _rescaled(layer, (x - mean) / deviation * r + d)
+
+
+def filter_response_norm(layer, x):
+    """Equations 1 and 2 of Filter Response Normalization."""
+    power = ops.mean(ops.square(x), axis=IMAGE_AXES, keepdims=True)
+    return _rescaled(layer, x / ops.sqrt(power + layer.epsilon))
+
+
 FORMULAS = {
     "BatchNorm": batch_norm,
     "GroupNorm": group_norm,
@@ -196,4 +254,8 @@ FORMULAS = {
     "ModeGroupNorm": mode_group_norm,
     "ConvNorm": conv_norm,
     "LearnedStatsNorm": learned_stats_norm,
+    "FilterResponseNorm": filter_response_norm,
+    "BatchRenorm": batch_renorm,
+    "BatchInstanceNorm": batch_instance_norm,
+    "SwitchableNorm": switchable_norm,
 }

@@ -1,9 +1,11 @@
 """The machine and the software that a result belongs to."""
 
+import ctypes
 import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,58 @@ def describe(device: str) -> dict[str, Any]:
         "load": [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else [],
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+# What the CUDA driver calls the attributes of a device.
+CUDA_ATTRIBUTES = {
+    "multiprocessors": 16,
+    "memory_clock_khz": 36,
+    "memory_bus_bits": 37,
+    "l2_cache_bytes": 38,
+    "compute_capability_major": 75,
+    "compute_capability_minor": 76,
+}
+
+
+def cuda_device(driver: Any = None) -> dict[str, Any] | None:
+    """The first CUDA device as its driver describes it, with no help of any backend.
+
+    Args:
+        driver: the driver's library; None loads it.
+
+    Returns:
+        None where there is no such device.
+    """
+    if driver is None:
+        try:
+            driver = ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return None
+    count, device, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return None
+    name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    driver.cuDeviceGetName(name, 256, device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    facts = {
+        "name": name.value.decode(),
+        "memory_bytes": memory.value,
+        "driver": _driver_version(),
+        "cuda_of_driver": f"{version.value // 1000}.{version.value % 1000 // 10}",
+    }
+    for attribute, number in CUDA_ATTRIBUTES.items():
+        value = ctypes.c_int()
+        failed = driver.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+        facts[attribute] = None if failed else value.value
+    return facts
+
+
+def _driver_version() -> str | None:
+    path = Path("/proc/driver/nvidia/version")
+    found = re.search(r"\b\d{3}\.\d+(\.\d+)?\b", path.read_text()) if path.exists() else None
+    return found.group() if found else None
 
 
 class OtherLoad:

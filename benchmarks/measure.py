@@ -1,6 +1,7 @@
 """Measures the layers on the backend of this process."""
 
 import argparse
+import functools
 import itertools
 import math
 from collections.abc import Iterable
@@ -13,9 +14,10 @@ import kerasnorm
 from benchmarks import BenchmarkError, backends, contestants, machine, targets
 from benchmarks.contestants import BASELINES, Contestant
 from benchmarks.layers import BACKENDS, PHASES
-from benchmarks.literal import literal_of
+from benchmarks.literal import FORMULAS, literal_of
 from benchmarks.process import QUICK_ROUNDS
-from benchmarks.timing import Progress, Stopwatch, interleave
+from benchmarks.timing import Deadline, Preparation, Progress, Stopwatch, interleave
+from kerasnorm import registry
 
 SAMPLE_SECONDS, QUICK_SAMPLE_SECONDS = 0.02, 0.005
 # Transcriptions hold tens of copies of x.
@@ -24,7 +26,8 @@ LARGEST_LITERAL_BYTES = 2**28
 TOLERANCES = {"float64": 1e-6, "float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
 
 LITERAL = "literal "
-PLAIN = {"train": ("train",), "inference": ("measured", "moving")}
+# A copy ("moving") says what the memory can do.
+PLAIN = {"train": ("train", "moving"), "inference": ("measured", "moving")}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -116,34 +119,53 @@ class Bench:
         self.stopwatch = Stopwatch(engine.wait, engine.WAIT_EVERY_STEP)
         self.progress = progress
 
-    def cells(self, shape, mode, phase) -> list[dict[str, Any]]:
-        """Time one mode and phase at one shape."""
+    def cells(
+        self,
+        shape,
+        mode,
+        phase,
+        preparation: Preparation | None = None,
+        deadline: Deadline | None = None,
+    ) -> list[dict[str, Any]]:
+        """Time one mode and phase at one shape.
+
+        Args:
+            shape: of x.
+            mode: how to run.
+            phase: what to run.
+            preparation: decides what is left out; None leaves out nothing.
+            deadline: when rounds had better end.
+        """
         self.progress.stage(f"{self.engine.NAME} {mode} {phase} {shape}:")
+        preparation = preparation or Preparation()
         x, dy = self.tensors(shape)
         roles, steps = {}, {}
+
+        def add(name, role, make):
+            self.progress(f"compiling {name}")
+            step = preparation.ready(name, make)
+            if step is not None:
+                roles[name], steps[name] = role, step
+
         # In each of the backend's ways to run: the limit is the fastest of them.
         for kind, way in itertools.product(PLAIN[phase], self.engine.MODES):
-            roles[f"plain {kind} {way}"] = "plain"
-            steps[f"plain {kind} {way}"] = self.engine.plain_step(kind, x, dy, way)
-        for contestant in (*BASELINES, *self.chosen):
-            label = contestant.label
-            self.progress(f"building {label}")
-            layer = self.layer(contestant, shape)
-            roles[label] = "layer" if contestant in self.chosen else "keras"
-            if phase == "inference":
-                steps[label] = self.engine.inference_step(layer, x, mode)
+            make = functools.partial(self.engine.plain_step, kind, x, dy, way)
+            add(f"plain {kind} {way}", "plain", make)
+        natives = self.engine.native_steps(x, dy) if phase == "train" else {}
+        for contestant in BASELINES:
+            make = functools.partial(self.step, contestant, x, dy, mode, phase)
+            add(contestant.label, "keras", make)
+        for name, make in natives.items():
+            add(name, "native", make)
+        for contestant in self.chosen:
+            make = functools.partial(self.step, contestant, x, dy, mode, phase)
+            add(contestant.label, "layer", make)
+            if not self.literal or contestant.layer not in FORMULAS:
                 continue
-            steps[label] = self.engine.train_step(layer, x, dy, mode)
-            if roles[label] == "layer" and self.literal and bytes_of(x) <= LARGEST_LITERAL_BYTES:
-                literal_layer = self.layer(contestant, shape, literal=True)
-                literal = self.engine.train_step(literal_layer, x, dy, mode)
-                names = ["the input", *(weight.name for weight in layer.trainable_variables)]
-                self.check(label, steps[label](), literal(), names)
-                roles[LITERAL + label] = "literal"
-                steps[LITERAL + label] = literal
-        for name, step in steps.items():
-            self.progress(f"compiling {name}")
-            self.stopwatch.run(step, 1)
+            if phase == "train" and bytes_of(x) <= LARGEST_LITERAL_BYTES:
+                ours = steps[contestant.label]
+                make = functools.partial(self.literal_step, contestant, x, dy, mode, ours)
+                add(LITERAL + contestant.label, "literal", make)
         other_load = machine.OtherLoad()
         timings = interleave(
             steps,
@@ -151,6 +173,7 @@ class Bench:
             rounds=self.rounds,
             sample_seconds=self.sample_seconds,
             seldom={name for name, role in roles.items() if role == "literal"},
+            deadline=deadline,
             progress=self.progress,
         )
         common = {
@@ -164,6 +187,22 @@ class Bench:
             {"name": name, "role": roles[name], **common, **timing.summary()}
             for name, timing in timings.items()
         ]
+
+    def step(self, contestant: Contestant, x, dy, mode, phase):
+        """A step of one layer."""
+        layer = self.layer(contestant, tuple(x.shape))
+        if phase == "inference":
+            return self.engine.inference_step(layer, x, mode)
+        return self.engine.train_step(layer, x, dy, mode)
+
+    def literal_step(self, contestant: Contestant, x, dy, mode, ours):
+        """A training step of a layer's transcription, which must compute the same as `ours`."""
+        shape = tuple(x.shape)
+        layer = self.layer(contestant, shape, literal=True)
+        step = self.engine.train_step(layer, x, dy, mode)
+        names = ["the input", *(weight.name for weight in layer.trainable_variables)]
+        self.check(contestant.label, ours(), step(), names)
+        return step
 
     def kept(self, shape) -> list[dict[str, Any]]:
         """Weigh what Keras's layers and ours keep for the backward pass."""
@@ -203,8 +242,7 @@ class Bench:
 
     def layer(self, contestant: Contestant, shape, literal=False):
         """A built layer with weights of which every one matters, the same in every run."""
-        package = kerasnorm if contestant.package == "kerasnorm" else keras.layers
-        layer_class = getattr(package, contestant.layer)
+        layer_class = registry.parse(contestant.norm).layer_class
         if literal:
             layer_class = literal_of(layer_class)
         layer = layer_class(**contestant.arguments, dtype=policy(self.dtype))

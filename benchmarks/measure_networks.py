@@ -1,18 +1,19 @@
 """Measures a network with each norm on the backend of this process."""
 
 import argparse
+import functools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 import numpy as np
 
-import kerasnorm
 from benchmarks import BenchmarkError, contestants, machine, targets
 from benchmarks.contestants import BASELINES, BATCH_BASELINE, Contestant
 from benchmarks.measure import about_run, engine_for, policy
 from benchmarks.process import QUICK_ROUNDS
-from benchmarks.timing import Progress, Stopwatch, interleave
+from benchmarks.timing import Deadline, Preparation, Progress, Stopwatch, interleave
 from kerasnorm import models, registry
 
 NETWORK = "ResNet20"
@@ -36,24 +37,61 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """
     engine = engine_for(options)
     chosen = contestants.select(options.norms)
-    baselines = [baseline for baseline in BASELINES if baseline.label == BATCH_BASELINE]
     batch = options.batch or (QUICK_BATCH if options.quick else BATCH)
     progress = Progress()
     about = about_run("networks", engine, options)
+    cells = measured(engine, options, chosen, batch, progress)
+    progress.done()
+    return {**about, "cells": cells, "kept": []}
+
+
+def measured(
+    engine: Any,
+    options: argparse.Namespace,
+    chosen: Iterable[Contestant],
+    batch: int,
+    progress: Progress,
+    network: str = NETWORK,
+    preparation: Preparation | None = None,
+    deadline: Deadline | None = None,
+) -> list[dict[str, Any]]:
+    """Time a network with each norm.
+
+    Args:
+        engine: a module of `benchmarks.backends`.
+        options: with `dtype`, `rounds` and `quick`.
+        chosen: the norms, beside Keras's.
+        batch: how many examples.
+        progress: told what is going on.
+        network: a name in `kerasnorm.models`.
+        preparation: decides what is left out; None leaves out nothing.
+        deadline: when rounds had better end.
+    """
+    preparation = preparation or Preparation()
+    baselines = [baseline for baseline in BASELINES if baseline.label == BATCH_BASELINE]
     keras.config.set_image_data_format("channels_last")
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy(options.dtype))
-    try:
-        networks = {label(c): build(spec_of(c)) for c in (*baselines, *chosen)}
-    finally:
-        keras.config.set_dtype_policy(before)
     x, y = examples(batch)
-    steps = {name: step_of(model, x, y) for name, model in networks.items()}
-    progress.stage(f"{engine.NAME} {NETWORK}:")
-    for name, step in steps.items():
-        progress(f"compiling {name}")
+    networks, steps = {}, {}
+    progress.stage(f"{engine.NAME} {network}:")
+
+    def make(name, contestant):
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(policy(options.dtype))
+        try:
+            networks[name] = build(spec_of(contestant), network)
+        finally:
+            keras.config.set_dtype_policy(before)
+        step = step_of(networks[name], x, y)
         if not math.isfinite(step()):
-            raise BenchmarkError(f"{NETWORK} with {name} has a loss that is not finite.")
+            raise BenchmarkError(f"{network} with {name} has a loss that is not finite.")
+        return step
+
+    for contestant in (*baselines, *chosen):
+        name = label(contestant)
+        progress(f"compiling {name}")
+        step = preparation.ready(name, functools.partial(make, name, contestant))
+        if step is not None:
+            steps[name] = step
     stopwatch = Stopwatch(engine.wait, engine.WAIT_EVERY_STEP)
     other_load = machine.OtherLoad()
     timings = interleave(
@@ -61,16 +99,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         stopwatch,
         rounds=options.rounds or (QUICK_ROUNDS if options.quick else targets.ROUNDS),
         sample_seconds=QUICK_SAMPLE_SECONDS if options.quick else SAMPLE_SECONDS,
+        deadline=deadline,
         progress=progress,
     )
     common = {
-        "network": NETWORK,
+        "network": network,
         "shape": [batch, *IMAGE],
         "phase": "network",
         "dtype": options.dtype,
         "other_load": other_load.part(),
     }
-    cells = [
+    return [
         {
             "name": name,
             "role": "keras" if name == BATCH_BASELINE else "layer",
@@ -81,8 +120,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         }
         for name, timing in timings.items()
     ]
-    progress.done()
-    return {**about, "cells": cells, "kept": []}
 
 
 def label(contestant: Contestant) -> str:
@@ -92,18 +129,17 @@ def label(contestant: Contestant) -> str:
 
 def spec_of(contestant: Contestant) -> dict[str, Any]:
     """The norm spec, with group arguments left open: the narrowest stage has 16 channels."""
-    package = kerasnorm if contestant.package == "kerasnorm" else keras.layers
     arguments = contestant.arguments.items()
     return {
-        "name": registry.name_of(getattr(package, contestant.layer)),
+        "name": contestant.norm,
         **{key: value for key, value in arguments if key not in registry.AUTO_ARGUMENTS},
     }
 
 
-def build(norm: Any) -> keras.Model:
+def build(norm: Any, network: str) -> keras.Model:
     """The network, compiled, the same in every run."""
     keras.utils.set_random_seed(0)
-    model = getattr(models, NETWORK)(IMAGE, CLASSES, norm)
+    model = getattr(models, network)(IMAGE, CLASSES, norm)
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     model.compile(optimizer, "sparse_categorical_crossentropy")
     return model

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks import BenchmarkError, results, tables
+from benchmarks import BenchmarkError, contestants, results, tables
 from benchmarks.targets import ROUNDS
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -39,6 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser, backends: Iterable[str]) -> N
     )
     parser.add_argument(
         "--rounds", type=int, help=f"interleaved rounds; default {ROUNDS}, {QUICK_ROUNDS} if quick"
+    )
+    parser.add_argument(
+        "--import",
+        nargs="+",
+        dest="imports",
+        default=[],
+        metavar="MODULE",
+        help="import modules first, such as one that gives norms of your own to "
+        "kerasnorm.register: names, or paths of .py files",
     )
     parser.add_argument("--quick", action="store_true", help="few rounds, short samples: a look")
     parser.add_argument(
@@ -80,6 +89,9 @@ def run(options: argparse.Namespace, backends: Iterable[str], measuring: str) ->
     # Steps are compiled in a loop, on purpose: TensorFlow warns of it.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
+        for place in options.imports:
+            _import(place)
+        contestants.add_registered()
         measured = module.measure(options)
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -91,6 +103,16 @@ def run(options: argparse.Namespace, backends: Iterable[str], measuring: str) ->
         results.add(options.json, measured)
         print(f"Written to {options.json}.")
     return 0
+
+
+def _import(place: str) -> None:
+    """Import a module of the user's."""
+    path = Path(place)
+    if place.endswith(".py"):
+        if not path.is_file():
+            raise BenchmarkError(f"--import {place}: there is no such file.")
+        sys.path.insert(0, str(path.resolve().parent))
+    importlib.import_module(path.stem if place.endswith(".py") else place)
 
 
 def _in_process_of_its_own(backend: str) -> int:

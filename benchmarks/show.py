@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("file", type=Path, help="a result file")
     parser.add_argument("--summary", action="store_true", help="ratios to BatchNormalization only")
+    parser.add_argument("--overview", action="store_true", help="one table for all that was timed")
     parser.add_argument("--into", type=Path, metavar="DOCUMENT", help="replace what it shows")
 
 
@@ -29,7 +30,11 @@ def environment(options: argparse.Namespace) -> dict[str, str]:
 def run(options: argparse.Namespace) -> int:
     """Print, or replace."""
     try:
-        text = markdown(results.read(options.file), options.summary)
+        runs = results.read(options.file)
+        if options.overview:
+            text = tables.overview(runs).markdown()
+        else:
+            text = markdown(runs, options.summary)
         if options.into is None:
             print(text)
         else:

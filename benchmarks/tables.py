@@ -1,12 +1,13 @@
 """Results as tables: of fixed width for the terminal, in Markdown for documents."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any
 
 from benchmarks import targets
-from benchmarks.contestants import BATCH_BASELINE, BY_LABEL, GROUP_BASELINE, MOVING
+from benchmarks.contestants import BATCH_BASELINE, GROUP_BASELINE, MOVING, in_order, known
 
 Cell = dict[str, Any]
 
@@ -99,7 +100,7 @@ def ratio_summary(runs: Iterable[Cell]) -> Table | None:
             if cell["phase"] != "train" or cell["mode"] != mode:
                 continue
             cells = _together(run, cell)
-            if cell["role"] == "plain" or cell["role"] == "literal" or BATCH_BASELINE not in cells:
+            if cell["role"] not in ("keras", "layer") or BATCH_BASELINE not in cells:
                 continue
             head = f"{run['backend']} {mode} {cell['dtype']} {times(cell['shape'])}"
             ratio = cell["ms"] / cells[BATCH_BASELINE]["ms"]
@@ -109,12 +110,47 @@ def ratio_summary(runs: Iterable[Cell]) -> Table | None:
             columns.setdefault(head, {})[cell["name"]] = text
     if not columns:
         return None
-    names = [name for name in BY_LABEL if any(name in column for column in columns.values())]
+    names = in_order(itertools.chain.from_iterable(columns.values()))
     return Table(
         "Training step as a part of keras.layers.BatchNormalization's (bold: target missed)",
         ["layer", *columns],
         [[name, *(column.get(name, NOTHING) for column in columns.values())] for name in names],
     )
+
+
+def overview(runs: Iterable[Cell]) -> Table:
+    """One row for each layer: its training step, alone and in a network, beside Keras's.
+
+    Where several shapes were measured, it shows the lowest and the highest ratio.
+    """
+    ratios: dict[str, dict[str, list[float]]] = {}
+    labels: list[str] = []
+    for run in runs:
+        for cell in run["cells"]:
+            cells = _together(run, cell)
+            if cell["role"] != "layer" and cell["name"] != GROUP_BASELINE:
+                continue
+            if cell["phase"] not in ("train", "network") or BATCH_BASELINE not in cells:
+                continue
+            what = cell["network"] if cell["phase"] == "network" else "layer"
+            column = ratios.setdefault(f"{what}, {run['backend']} {cell['mode']}", {})
+            ratio = cell["ms"] / cells[BATCH_BASELINE]["ms"]
+            labels.append(cell["name"])
+            # Networks choose their own group counts.
+            column.setdefault(cell["name"].replace("(32)", ""), []).append(ratio)
+    labels = in_order(labels)
+    names = dict.fromkeys(name.replace("(32)", "") for name in labels)
+    rows = [[name, *(_range(column.get(name)) for column in ratios.values())] for name in names]
+    title = "Training step as a part of that with keras.layers.BatchNormalization"
+    return Table(title, ["layer", *ratios], rows)
+
+
+def _range(values: list[float] | None) -> str:
+    """The lowest and the highest of some ratios."""
+    if not values:
+        return NOTHING
+    low, high = (f"{value:.2f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
 
 
 def times(shape: Iterable[int]) -> str:
@@ -138,7 +174,7 @@ def _limit_of(cells: dict[str, Cell], cell: Cell) -> Cell | None:
     """The plain passes with the least traffic of a step."""
     if cell["phase"] == "train":
         return _plain(cells, "train")
-    moving = BY_LABEL[cell["name"]].inference_reads == MOVING
+    moving = known(cell["name"]).inference_reads == MOVING
     return _plain(cells, "moving" if moving else "measured")
 
 
@@ -150,9 +186,8 @@ def _times(run: Cell, mode: str, phase: str, shape: tuple, cells: dict[str, Cell
     table.columns += ["of limit"]
     table.columns += ["target"] if training else []
     reached: list[targets.Target] = []
-    for name in BY_LABEL:
-        if name not in cells:
-            continue
+    timed = [name for name, cell in cells.items() if cell["role"] in ("keras", "layer", "native")]
+    for name in in_order(timed):
         cell = cells[name]
         low, high = cell["quartiles"]
         row = [
@@ -270,7 +305,7 @@ def _kept(run: Cell, shape: tuple) -> Table:
     for entry in run["kept"]:
         if tuple(entry["shape"]) != shape:
             continue
-        judged = BY_LABEL[entry["name"]].package == "kerasnorm"
+        judged = not known(entry["name"]).is_keras
         verdict = "met" if targets.kept_is_met(entry) else "MISSED"
         table.rows.append(
             [

@@ -6,13 +6,15 @@ Measurements are those of a result file: dictionaries, as `benchmarks.layers` wr
 import dataclasses
 from typing import Any
 
-from benchmarks.contestants import BATCH_BASELINE, BY_LABEL, FEW_MODES, GROUP_BASELINE, MANY_MODES
+from benchmarks.contestants import BATCH_BASELINE, FEW_MODES, GROUP_BASELINE, MANY_MODES, known
 
 Cell = dict[str, Any]
 
 SHAPES = ((64, 32, 32, 64), (16, 56, 56, 128), (256, 8, 8, 256))
 # Shapes that fill a GPU, where those above take microseconds.
 GPU_SHAPES = ((256, 112, 112, 64), (256, 28, 28, 256), (1024, 14, 14, 256))
+# Examples of which `benchmarks gpu` takes as many as leave no part of x in the cache.
+GPU_EXAMPLES = ((56, 56, 64), (28, 28, 256), (14, 14, 512))
 ROUNDS = 9
 
 # A training step in float32 on a CPU, as a part of keras.layers.BatchNormalization's, by shape.
@@ -70,9 +72,10 @@ def of_layer(run: Cell, cells: dict[str, Cell], label: str) -> Target | None:
         cells: what was measured of all contestants in the same interleaved rounds, by name.
         label: the layer.
     """
-    cell, contestant = cells[label], BY_LABEL[label]
+    cell = cells[label]
     if cell["role"] != "layer" or cell["phase"] != "train":
         return None
+    contestant = known(label)
     key, shape = (run["backend"], cell["mode"]), tuple(cell["shape"])
     baseline, limit = BATCH_BASELINE, None
     if run["device_kind"] == "gpu":
@@ -119,7 +122,7 @@ def kept_limit(label: str, shape: tuple[int, ...], parameters: int, itemsize: in
     """
     batch, *positions, channels = shape
     statistics = batch * channels
-    if BY_LABEL[label].spatial_statistics:
+    if known(label).spatial_statistics:
         statistics = channels
         for size in positions:
             statistics *= size

@@ -18,6 +18,9 @@ except ImportError:  # Windows
 
 Step = Callable[[], Any]
 
+# However little time there is: a median of less says nothing.
+FEWEST_ROUNDS = 3
+
 
 @dataclasses.dataclass
 class Timing:
@@ -48,6 +51,70 @@ class Timing:
             "repeats": self.repeats,
             "faults": round(statistics.median(self.faults_of_rounds), 1),
         }
+
+
+class Deadline:
+    """A point in time, also to be handed to another process.
+
+    Args:
+        until: seconds since the epoch; None is never.
+    """
+
+    def __init__(self, until: float | None = None):
+        self.until = until
+
+    @classmethod
+    def within(cls, seconds: float) -> "Deadline":
+        """So many seconds from now."""
+        return cls(time.time() + seconds)
+
+    def left(self) -> float:
+        """Seconds until then, negative after it."""
+        return math.inf if self.until is None else self.until - time.time()
+
+    def share(self, part: float) -> "Deadline":
+        """The end of a part of the time that is left."""
+        return self if self.until is None else Deadline.within(part * self.left())
+
+
+class Preparation:
+    """Makes steps and runs each once, so that it is compiled; what fails, fails."""
+
+    def ready(self, name: str, make: Callable[[], Step]) -> Step | None:
+        """The step that `make` gives, or None if it is to be left out."""
+        del name
+        step = make()
+        step()
+        return step
+
+
+class HurriedPreparation(Preparation):
+    """Leaves out what fails, and what would not be ready in time if it took as long as the slowest.
+
+    Args:
+        deadline: when all should be ready.
+    """
+
+    def __init__(self, deadline: Deadline):
+        self.deadline = deadline
+        self.longest = 0.0
+        self.left_out: list[str] = []
+        self.failed: dict[str, str] = {}
+
+    def ready(self, name: str, make: Callable[[], Step]) -> Step | None:
+        """As said."""
+        start = time.monotonic()
+        if self.deadline.left() <= self.longest:
+            self.left_out.append(name)
+            return None
+        try:
+            return super().ready(name, make)
+        except Exception as error:  # What a card cannot do must not cost the other figures.
+            message = str(error).strip().split("\n", 1)[0][:300]
+            self.failed[name] = f"{type(error).__name__}: {message}"
+            return None
+        finally:
+            self.longest = max(self.longest, time.monotonic() - start)
 
 
 class Stopwatch:
@@ -86,6 +153,7 @@ def interleave(
     rounds: int,
     sample_seconds: float,
     seldom: Collection[str] = (),
+    deadline: Deadline | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Timing]:
     """Time every step once per round, in an order that is shuffled each round.
@@ -96,6 +164,7 @@ def interleave(
         rounds: how many.
         sample_seconds: a step is repeated until a sample takes about this long.
         seldom: names of slow steps that only every third round times.
+        deadline: after it no further round begins, once there have been three.
         progress: told about each round.
 
     Returns:
@@ -107,6 +176,8 @@ def interleave(
         timings[name] = Timing(max(1, math.ceil(sample_seconds / rough)))
     shuffle = random.Random(0).shuffle
     for number in range(rounds):
+        if deadline is not None and number >= FEWEST_ROUNDS and deadline.left() <= 0:
+            break
         progress(f"round {number + 1} of {rounds}")
         names = [name for name in steps if name not in seldom or number % 3 == 0]
         shuffle(names)

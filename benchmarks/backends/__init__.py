@@ -5,6 +5,8 @@
 * ``train_step(layer, x, dy, mode)``: a function that runs a training step and returns the output
   and the gradients of x and of the trainable weights
 * ``inference_step(layer, x, mode)``: a function that returns the output
+* ``native_steps(x, dy)``: by name, functions that make a training step of what the engine's own
+  users would take, `{}` if there is nothing
 * ``plain_step(kind, x, dy, mode)``: plain passes with the least memory traffic of a step
 * ``wait(result)``, and ``WAIT_EVERY_STEP``
 * ``kept(layer, x)``: a `Kept`

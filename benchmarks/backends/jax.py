@@ -17,7 +17,11 @@ wait = jax.block_until_ready
 
 def versions():
     """Of what computes."""
-    return {name: version(name) for name in ("jax", "jaxlib")}
+    numbers = {name: version(name) for name in ("jax", "jaxlib")}
+    client = jax.devices()[0].client
+    if client.platform != "cpu":
+        numbers["platform"] = " ".join(client.platform_version.split())
+    return numbers
 
 
 def threads():
@@ -68,6 +72,40 @@ def train_step(layer, x, dy, mode):
         return y, [dx, *gradients]
 
     return run
+
+
+def native_steps(x, dy):
+    """Batch and group normalization as one would write them in `jax.numpy`."""
+    channels = x.shape[-1]
+
+    def standardized(x, axes):
+        wide = x.astype(jnp.promote_types(x.dtype, "float32"))
+        mean, variance = wide.mean(axes, keepdims=True), wide.var(axes, keepdims=True)
+        return (wide - mean) * jax.lax.rsqrt(variance + 1e-5)
+
+    def batch_norm(x, gamma, beta):
+        return (standardized(x, (0, 1, 2)) * gamma + beta).astype(x.dtype)
+
+    def group_norm(x, gamma, beta):
+        grouped = x.reshape(*x.shape[:-1], 32, channels // 32)
+        return (standardized(grouped, (1, 2, 4)).reshape(x.shape) * gamma + beta).astype(x.dtype)
+
+    def maker(function):
+        def make_step():
+            @jax.jit
+            def step(dy, *arguments):
+                y, backward = jax.vjp(function, *arguments)
+                return y, backward(dy)
+
+            weights = jnp.ones(channels), jnp.zeros(channels)
+            return lambda: step(dy, x, *weights)
+
+        return make_step
+
+    return {
+        "jax.numpy batch norm": maker(batch_norm),
+        "jax.numpy group norm(32)": maker(group_norm),
+    }
 
 
 def inference_step(layer, x, mode):

@@ -62,6 +62,12 @@ def train_step(layer, x, dy, mode):
     return lambda: step(x, dy)
 
 
+def native_steps(x, dy):
+    """None are compared."""
+    del x, dy
+    return {}
+
+
 def inference_step(layer, x, mode):
     step = _compiled(lambda x: layer(x, training=False), mode)
     return lambda: step(x)

@@ -12,7 +12,10 @@ WAIT_EVERY_STEP = False
 
 def versions():
     """Of what computes."""
-    return {"torch": torch.__version__}
+    numbers = {"torch": torch.__version__}
+    if torch.cuda.is_available():
+        numbers |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+    return numbers
 
 
 def threads():
@@ -40,19 +43,45 @@ def _trainable(layer):
 
 def train_step(layer, x, dy, mode):
     del mode
-    leaf = x.detach().requires_grad_()
-    sources = [leaf, *_trainable(layer)]
+    return _train_step(lambda x: layer(x, training=True), _trainable(layer), x, dy)
 
+
+def _train_step(call, weights, x, dy):
     def step():
-        for source in sources:
-            source.grad = None
-        y = layer(leaf, training=True)
+        # A leaf of its own: the gradient of a lasting one would wait until the next step, and many
+        # contestants together would fill a GPU.
+        sources = [x.detach().requires_grad_(), *weights]
+        for weight in weights:
+            weight.grad = None
+        y = call(sources[0])
         y.backward(dy)
         return y, [
             torch.zeros_like(source) if source.grad is None else source.grad for source in sources
         ]
 
     return step
+
+
+def native_steps(x, dy):
+    """Of `torch.nn`, which has the channels second; in memory they are last, as in x."""
+    channels = x.shape[-1]
+    x, dy = (tensor.permute(0, 3, 1, 2) for tensor in (x, dy))
+
+    def maker(make):
+        def make_step():
+            module = make()
+            return _train_step(module, list(module.parameters()), x, dy)
+
+        return make_step
+
+    def group_norm():
+        # On CUDA it takes weights of the input's dtype alone.
+        return torch.nn.GroupNorm(32, channels, device=x.device, dtype=x.dtype)
+
+    return {
+        "torch.nn.BatchNorm2d": maker(lambda: torch.nn.BatchNorm2d(channels, device=x.device)),
+        "torch.nn.GroupNorm(32)": maker(group_norm),
+    }
 
 
 def inference_step(layer, x, mode):

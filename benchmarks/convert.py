@@ -1,0 +1,377 @@
+"""Compare ways to other norms in a trained network: a plain swap, `preserve`, and conversion.
+
+Networks are trained here with batch norm. Each way to each norm gives a network, whose accuracy on
+the test part is measured as it is, and while it is trained further with labels: in large and in
+small batches, on the same data and on another domain. Batch norm trained on, frozen batch norm and
+training from nothing stand beside them. Conversions see unlabelled training images.
+
+Every figure becomes a line of a file as soon as it is there, and a later call goes on from there.
+--show prints the tables of a file, --page writes them into a page, --picture draws them.
+"""
+
+import json
+import pathlib
+import time
+
+HELP = "compare a plain swap of the norms of a trained network with conversion"
+FILE = "benchmarks/results/conversions.jsonl"
+TASKS: dict[str, dict] = {
+    "digits/ResNet8": {"width": 16, "epochs": 30},
+    "digits/ResNet20": {"width": 8, "epochs": 30},
+    "digits/VGG13": {"width": 8, "epochs": 30},
+    "digits/MobileNet": {"width": 0.25, "epochs": 60},
+    "multidomain/ResNet8": {"width": 16, "epochs": 8},
+    "multidomain/ResNet20": {"width": 8, "epochs": 8},
+    "multidomain/VGG13": {"width": 8, "epochs": 8},
+    "multidomain/MobileNet": {"width": 0.25, "epochs": 12},
+}
+# At once.
+NORMS = ("layer", "group", "ilm_layer")
+WAYS = ("swapped", "preserved", "converted")
+# With labels: the norm, the way to it, and the steps and rates of Adam.
+TUNED = (
+    ("batch", "as it was"),
+    ("batch", "frozen"),
+    ("group", "from nothing"),
+    ("group", "converted"),
+    ("ilm_layer", "swapped"),
+    ("ilm_layer", "converted"),
+)
+STEPS = (20, 100, 500)
+RATES = {64: 3e-4, 2: 1e-4}
+DOMAINS = ("same", "other")
+# Of conversions to this norm: how many examples they need, and where these may come from.
+SWEPT = "ilm_layer"
+EXAMPLES = (8, 32, 128, 512, 2048)
+DISTILLATION = 200
+BATCH_SIZE = 64
+MOST_TESTED = 2000
+
+
+def add_arguments(parser):
+    parser.add_argument("--tasks", default=",".join(TASKS), help="comma-separated")
+    parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated")
+    parser.add_argument("--file", default=FILE, help=f"of the figures (default: {FILE})")
+    parser.add_argument("--networks", metavar="DIR", help="keep the trained networks there")
+    parser.add_argument("--no-tuning", action="store_true", help="nothing with labels")
+    parser.add_argument("--show", action="store_true", help="print the tables of the file, only")
+    parser.add_argument("--page", metavar="FILE", help="write the tables into a page, only")
+    parser.add_argument("--picture", metavar="FILE", help="draw the file, only")
+
+
+def environment(options):
+    return {}
+
+
+def run(options):
+    if options.show or options.page or options.picture:
+        from benchmarks import convert_tables
+
+        found = read(options.file)
+        if options.show:
+            print(convert_tables.text(found))
+        if options.page:
+            convert_tables.write_into(options.page, found)
+        if options.picture:
+            convert_tables.draw(found, options.picture)
+        return 0
+    for seed in map(int, options.seeds.split(",")):
+        for task in options.tasks.split(","):
+            Unit(task, seed, Kept(options.file), options.networks).measure(not options.no_tuning)
+    return 0
+
+
+def read(path):
+    """The figures of a file: dictionaries."""
+    path = pathlib.Path(path)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+class Kept:
+    """The figures that are there, and a file for more."""
+
+    def __init__(self, path):
+        self._path = pathlib.Path(path)
+        self._keys = {self._key(entry) for entry in read(path)}
+
+    @staticmethod
+    def _key(entry):
+        return tuple(entry.get(name) for name in ("task", "seed", "kind", "norm", "way", "on"))
+
+    def missing(self, **key):
+        """Whether there is no figure of this yet."""
+        return self._key(key) not in self._keys
+
+    def add(self, **entry):
+        """One more, written at once."""
+        print(json.dumps(entry), flush=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        self._keys.add(self._key(entry))
+
+
+class Unit:
+    """A network, trained from a seed, and all that is made of it."""
+
+    def __init__(self, task, seed, kept, folder):
+        from search import data as datasets
+
+        self.task, self.seed, self.kept, self.folder = task, seed, kept, folder
+        self.data_name, self.network = task.split("/")
+        self.data = datasets.load(self.data_name)
+        self.test_y = self.data.test.y[:MOST_TESTED]
+        self.made = {}
+
+    def _add(self, **entry):
+        self.kept.add(task=self.task, seed=self.seed, **entry)
+
+    def _missing(self, **key):
+        return self.kept.missing(task=self.task, seed=self.seed, **key)
+
+    def images(self, part, domain):
+        """The images of a part, as they are or as another domain shows them."""
+        x = getattr(self.data, part).x
+        x = x[:MOST_TESTED] if part == "test" else x
+        return x if domain == "same" else other_domain(x, part)
+
+    def measure(self, tuning):
+        """All figures that are missing."""
+        import numpy as np
+
+        self.old = self.trained()
+        self.classes = predicted(self.old, self.images("test", "same"))
+        if self._missing(kind="original"):
+            self._add(
+                kind="original",
+                accuracy=accuracy(self.old, self.images("test", "same"), self.test_y),
+                other=accuracy(self.old, self.images("test", "other"), self.test_y),
+                parameters=self.old.count_params(),
+            )
+        for norm in NORMS:
+            for way in WAYS:
+                if self._missing(kind="at once", norm=norm, way=way):
+                    self._at_once(norm, way)
+        if self._missing(kind="at once", norm=SWEPT, way="distilled"):
+            self._at_once(SWEPT, "distilled")
+        for count in EXAMPLES:
+            if self._missing(kind="examples", norm=SWEPT, on=count) and count <= len(
+                self.data.train
+            ):
+                self._examples(count)
+        if self._missing(kind="other examples", norm=SWEPT):
+            new = self.converted(SWEPT, domain="other")
+            x = self.images("test", "same")
+            self._add(kind="other examples", norm=SWEPT, accuracy=accuracy(new, x, self.test_y))
+        if self._missing(kind="step", norm=SWEPT):
+            pair = [self.way(norm, "swapped") for norm in ("group", SWEPT)]
+            for model in pair:
+                compile_for_training(model)
+            seconds = interleaved(pair, *(part[:BATCH_SIZE] for part in self._train("same")))
+            self._add(kind="step", norm=SWEPT, ratio=float(np.median(seconds[1] / seconds[0])))
+        if tuning:
+            for norm, way in TUNED:
+                wanted = [
+                    (domain, size)
+                    for domain in DOMAINS
+                    for size in RATES
+                    if self._missing(kind="tuned", norm=norm, way=way, on=f"{domain} {size}")
+                ]
+                if wanted:
+                    self._tune(norm, way, wanted)
+
+    def _train(self, domain):
+        return self.images("train", domain), self.data.train.y
+
+    def trained(self):
+        """A network with batch norm."""
+        import keras
+
+        import kerasnorm  # noqa: F401  What is loaded may have its layers.
+
+        path = None
+        if self.folder:
+            name = f"{self.task.replace('/', '-')}-{self.seed}.keras"
+            path = pathlib.Path(self.folder) / name
+            if path.exists():
+                return keras.saving.load_model(path, compile=False)
+        keras.utils.set_random_seed(self.seed)
+        model = self.untrained("batch")
+        x, y = self._train("same")
+        steps = TASKS[self.task]["epochs"] * (len(y) // BATCH_SIZE)
+        compile_for_training(model)
+        rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
+        train(model, x, y, steps, BATCH_SIZE, self.seed, rate=rate)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            model.save(path)
+        return model
+
+    def untrained(self, norm):
+        """The architecture."""
+        import keras
+
+        import kerasnorm
+
+        shape, classes = self.data.input_shape, self.data.classes
+        width = TASKS[self.task]["width"]
+        if self.network != "MobileNet":
+            build = getattr(kerasnorm.models, self.network)
+            return build(shape, classes, norm=norm, width=width, classifier_activation="softmax")
+        # The smallest images that it takes are of 32x32 pixels.
+        inputs = keras.Input(shape)
+        x = keras.layers.Resizing(32, 32)(inputs)
+        mobile = keras.applications.MobileNet(
+            x.shape[1:], alpha=width, weights=None, classes=classes
+        )
+        model = keras.Model(inputs, mobile(x))
+        return model if norm == "batch" else kerasnorm.replace_norms(model, norm)
+
+    def way(self, norm, way):
+        """The new network that a way to a norm gives."""
+        import keras
+
+        import kerasnorm
+
+        if way == "from nothing":
+            keras.utils.set_random_seed(self.seed + 100)
+            return self.untrained(norm)
+        if way in ("converted", "distilled"):
+            return self.converted(norm, steps=DISTILLATION if way == "distilled" else 0)
+        if norm != "batch":
+            return kerasnorm.replace_norms(self.old, norm, preserve=way == "preserved")
+        new = keras.models.clone_model(self.old)
+        new.set_weights(self.old.get_weights())
+        for layer in new._flatten_layers(include_self=False):
+            if isinstance(layer, (kerasnorm.BatchNorm, keras.layers.BatchNormalization)):
+                layer.trainable = way != "frozen"
+        return new
+
+    def converted(self, norm, steps=0, count=512, domain="same"):
+        """A conversion that sees some unlabelled training images; the same one is made once."""
+        import numpy as np
+
+        import kerasnorm
+
+        key = norm, steps, count, domain
+        if key not in self.made:
+            x = self.images("train", domain)
+            x = x[np.random.default_rng(self.seed).permutation(len(x))[:count]]
+            began = time.perf_counter()
+            new = kerasnorm.convert(self.old, norm, x, examples=count, steps=steps, verbose=0)
+            self.made = {**self.made, key: (new, time.perf_counter() - began)}
+        return self.made[key][0]
+
+    def _at_once(self, norm, way):
+        import numpy as np
+
+        began = time.perf_counter()
+        new = self.way(norm, way)
+        seconds = time.perf_counter() - began
+        now = predicted(new, self.images("test", "same"))
+        self._add(
+            kind="at once",
+            norm=norm,
+            way=way,
+            accuracy=float(np.mean(now == self.test_y)),
+            other=accuracy(new, self.images("test", "other"), self.test_y),
+            agreement=float(np.mean(now == self.classes)),
+            parameters=new.count_params() / self.old.count_params() - 1,
+            seconds=round(seconds, 1),
+        )
+
+    def _examples(self, count):
+        new = self.converted(SWEPT, count=count)
+        x = self.images("test", "same")
+        self._add(kind="examples", norm=SWEPT, on=count, accuracy=accuracy(new, x, self.test_y))
+
+    def _tune(self, norm, way, wanted):
+        """Train one network further, anew for each kind of training."""
+        model = self.way(norm, way)
+        compile_for_training(model)
+        start = model.get_weights()
+        for domain, size in wanted:
+            model.set_weights(start)
+            x, y = self._train(domain)
+            test = self.images("test", domain)
+            found = {"0": accuracy(model, test, self.test_y)}
+            began = 0
+            forget(model.optimizer)
+            for steps in STEPS:
+                train(
+                    model,
+                    x,
+                    y,
+                    steps - began,
+                    size,
+                    self.seed + 1000 + began,
+                    rate=lambda step, size=size: RATES[size],
+                )
+                began = steps
+                found[str(steps)] = accuracy(model, test, self.test_y)
+            self._add(kind="tuned", norm=norm, way=way, on=f"{domain} {size}", accuracy=found)
+        model.set_weights(start)
+
+
+def other_domain(x, part):
+    """The same images as another camera might see them: pale, tinted and noisy."""
+    import numpy as np
+
+    generator = np.random.default_rng([17, len(part)])
+    tint = np.array([0.45, 0.3, 0.55])[: x.shape[-1]]
+    noise = generator.normal(0.0, 0.1, x.shape)
+    return (0.45 * x + tint + noise).astype("float32")
+
+
+def predicted(model, x):
+    """The classes that a model says."""
+    return model.predict(x, batch_size=500, verbose=0).argmax(-1)
+
+
+def accuracy(model, x, y):
+    """The share of right ones."""
+    return float((predicted(model, x) == y).mean())
+
+
+def compile_for_training(model):
+    """Adam, with labels."""
+    import keras
+
+    model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy", jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+
+
+def forget(optimizer):
+    """The state of an optimizer before its first step."""
+    import numpy as np
+
+    for variable in optimizer.variables:
+        if variable.path != optimizer._learning_rate.path:
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+
+
+def train(model, x, y, steps, size, seed, rate):
+    """Some steps; `rate(step)` is the learning rate."""
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    order: list = []
+    for step in range(steps):
+        if len(order) < size:
+            order = generator.permutation(len(y)).tolist()
+        rows, order = order[:size], order[size:]
+        model.optimizer.learning_rate = float(rate(step))
+        model.train_on_batch(x[rows], y[rows])
+
+
+def interleaved(models, x, y, rounds=30):
+    """The seconds of training steps, of one model after the other."""
+    import numpy as np
+
+    seconds = np.zeros((len(models), rounds + 3))
+    for number in range(rounds + 3):
+        for index, model in enumerate(models):
+            began = time.perf_counter()
+            model.train_on_batch(x, y)
+            seconds[index, number] = time.perf_counter() - began
+    return seconds[:, 3:]

@@ -1,0 +1,276 @@
+"""The figures of `python -m benchmarks convert` as tables and as a picture."""
+
+import pathlib
+import re
+
+from benchmarks.convert import DISTILLATION, EXAMPLES, NORMS, STEPS, SWEPT, TUNED, WAYS
+from benchmarks.tables import NOTHING, Table
+from search.statistics import holm, mean_interval, paired_p_values
+
+SETUPS = {
+    "same 64": "same data, batches of 64",
+    "same 2": "same data, batches of 2",
+    "other 64": "another domain, batches of 64",
+    "other 2": "another domain, batches of 2",
+}
+ROWS = (("batch", "as it was"), ("batch", "frozen"), *((n, w) for n in NORMS for w in WAYS))
+# Whom a converted network is compared with, and after how many steps.
+RIVALS = (("batch", "as it was"), ("batch", "frozen"), (SWEPT, "swapped"))
+COMPARED = 100
+# What stands between these lines of a page is written here.
+BLOCK = re.compile(r"(?<=<!-- conversions -->\n).*?(?=\n<!-- /conversions -->)", re.DOTALL)
+
+
+def text(found):
+    """All tables, in Markdown."""
+    tables = []
+    for task in dict.fromkeys(entry["task"] for entry in found):
+        own = [entry for entry in found if entry["task"] == task]
+        tables.append(_at_once(task, own))
+        if _of(own, kind="tuned"):
+            tables.append(_tuned(task, own))
+            tables.append(_compared(task, own))
+    tables.append(_goal(found))
+    tables.append(_examples(found))
+    return "\n\n".join(table.markdown() for table in tables if table.rows)
+
+
+def write_into(page, found):
+    """Write the tables into a page of the documentation."""
+    page = pathlib.Path(page)
+    tables = text(found)
+    written, count = BLOCK.subn(lambda _: tables, page.read_text("utf-8"))
+    if not count:
+        raise ValueError(f"{page} has no line <!-- conversions --> with a line and its end below.")
+    page.write_text(written, "utf-8")
+
+
+def _of(found, **key):
+    """The figures of a kind."""
+    return [e for e in found if all(e.get(name) == value for name, value in key.items())]
+
+
+def _seeds(found):
+    count = len({entry["seed"] for entry in found})
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
+def percent(values):
+    """A mean and its interval, in percent; of two values it would be wider than the scale."""
+    if not values:
+        return NOTHING
+    if len(values) == 2:
+        return f"{50 * sum(values):.1f}"
+    mean, low, _ = mean_interval([100 * value for value in values])
+    return f"{mean:.1f}" if low is None else f"{mean:.1f} ± {mean - low:.1f}"
+
+
+def _at_once(task, found):
+    """Without labels and without training."""
+    table = Table(
+        f"{task}, {_seeds(found)}: test accuracy at once, %",
+        ["norm", "way", "same data", "another domain", "same class", "parameters", "seconds"],
+    )
+    original = _of(found, kind="original")
+    names = percent([e["accuracy"] for e in original]), percent([e["other"] for e in original])
+    table.rows.append(["batch", "as it was", *names, "100.0", "+0.0%", NOTHING])
+    for norm, way in (*((n, w) for n in NORMS for w in WAYS), (SWEPT, "distilled")):
+        own = _of(found, kind="at once", norm=norm, way=way)
+        if own:
+            count = len(own)
+            table.rows.append(
+                [
+                    norm,
+                    way,
+                    *(percent([e[name] for e in own]) for name in ("accuracy", "other")),
+                    f"{100 * sum(e['agreement'] for e in own) / count:.1f}",
+                    f"{100 * sum(e['parameters'] for e in own) / count:+.1f}%",
+                    f"{sum(e['seconds'] for e in own) / count:.0f}",
+                ]
+            )
+    return table
+
+
+def _tuned(task, found):
+    """With labels."""
+    found = _of(found, kind="tuned")
+    steps = (0, *STEPS)
+    table = Table(
+        f"{task}, {_seeds(found)}: test accuracy after so many steps with labels, %",
+        ["training", "norm", "way", *map(str, steps)],
+    )
+    for setup, words in SETUPS.items():
+        for norm, way in TUNED:
+            own = _of(found, norm=norm, way=way, on=setup)
+            if own:
+                cells = [percent([e["accuracy"][str(n)] for e in own]) for n in steps]
+                table.rows.append([words, norm, way, *cells])
+    return table
+
+
+def _compared(task, found):
+    """Converted against the others, seed by seed."""
+    found = _of(found, kind="tuned")
+    pairs: list[tuple] = []
+    for setup, words in SETUPS.items():
+        ours = _by_seed(_of(found, norm=SWEPT, way="converted", on=setup))
+        for norm, way in RIVALS:
+            theirs = _by_seed(_of(found, norm=norm, way=way, on=setup))
+            seeds = sorted(ours.keys() & theirs.keys())
+            if len(seeds) > 1:
+                both = [[one[seed][str(COMPARED)] for seed in seeds] for one in (ours, theirs)]
+                pairs.append((words, norm, way, *both))
+    tests = [p for pair in pairs for p in paired_p_values(*pair[-2:])]
+    adjusted = holm(tests)
+    table = Table(
+        f"{task}: {SWEPT} converted against others, points of test accuracy after {COMPARED} steps",
+        ["training", "against", "difference", "which is better"],
+    )
+    for index, (words, norm, way, ours, theirs) in enumerate(pairs):
+        lower, higher = adjusted[2 * index : 2 * index + 2]
+        verdict = "the other" if lower <= 0.05 else "converted" if higher <= 0.05 else "not clear"
+        difference = percent([a - b for a, b in zip(ours, theirs, strict=True)])
+        table.rows.append([words, f"{norm}, {way}", difference, verdict])
+    if pairs:
+        table.notes.append(
+            "Paired t tests over seeds, with Holm's correction over all rows of the table. "
+            "Intervals are of 95 % for one row."
+        )
+    return table
+
+
+def _by_seed(found):
+    return {entry["seed"]: entry["accuracy"] for entry in found}
+
+
+def _goal(found):
+    """What is kept of the original's accuracy, of all tasks."""
+    table = Table(
+        f"Kept of the original's accuracy, {SWEPT}, %",
+        [
+            "task",
+            "seeds",
+            "without training",
+            f"after {DISTILLATION} unlabelled steps",
+            "parameters",
+            "time of a step, of that with group norm",
+        ],
+    )
+    for task in dict.fromkeys(entry["task"] for entry in found):
+        own = _of(found, task=task)
+        originals = {e["seed"]: e["accuracy"] for e in _of(own, kind="original")}
+        cells = []
+        for way in ("converted", "distilled"):
+            entries = _of(own, kind="at once", norm=SWEPT, way=way)
+            cells.append(percent([e["accuracy"] / originals[e["seed"]] for e in entries]))
+        more = [e["parameters"] for e in _of(own, kind="at once", norm=SWEPT, way="converted")]
+        ratios = [e["ratio"] for e in _of(own, kind="step")]
+        table.rows.append(
+            [
+                task,
+                str(len(originals)),
+                *cells,
+                f"{100 * sum(more) / len(more):+.1f}%" if more else NOTHING,
+                f"{sum(ratios) / len(ratios):.2f}" if ratios else NOTHING,
+            ]
+        )
+    return table
+
+
+def _examples(found):
+    """How many unlabelled examples are enough, and which."""
+    table = Table(
+        f"{SWEPT}, converted with so many unlabelled examples: test accuracy, %",
+        ["task", *map(str, EXAMPLES), "512 of another domain", "original"],
+    )
+    for task in dict.fromkeys(entry["task"] for entry in found):
+        own = _of(found, task=task)
+        if _of(own, kind="examples"):
+            cells = [
+                percent([e["accuracy"] for e in _of(own, kind="examples", on=count)])
+                for count in EXAMPLES
+            ]
+            others = [
+                percent([e["accuracy"] for e in _of(own, kind=kind)])
+                for kind in ("other examples", "original")
+            ]
+            table.rows.append([task, *cells, *others])
+    return table
+
+
+# The picture.
+
+LINES = {
+    ("batch", "as it was"): ("batch norm, trained on", "tab:gray", "-"),
+    ("batch", "frozen"): ("batch norm, frozen", "tab:gray", "--"),
+    ("group", "from nothing"): ("group norm, from nothing", "tab:green", ":"),
+    (SWEPT, "swapped"): ("swapped for ILM layer norm", "tab:orange", "--"),
+    (SWEPT, "converted"): ("converted to ILM layer norm", "tab:blue", "-"),
+}
+
+
+def draw(found, path):
+    """A row of panels for each task: at once, and while they are trained with labels."""
+    from matplotlib.figure import Figure
+
+    tasks = [
+        task
+        for task in dict.fromkeys(entry["task"] for entry in found)
+        if _of(found, task=task, kind="at once")
+    ]
+    picture = Figure(figsize=(13, 2.9 * len(tasks) + 0.7), layout="constrained")
+    panels = picture.subplots(len(tasks), 1 + len(SETUPS), squeeze=False, sharey="row")
+    for row, task in zip(panels, tasks, strict=True):
+        own = _of(found, task=task)
+        _draw_at_once(row[0], own)
+        row[0].set_ylabel(f"{task}\ntest accuracy, %")
+        for panel, setup in zip(row[1:], SETUPS, strict=True):
+            _draw_tuned(panel, _of(own, kind="tuned", on=setup))
+    panels[0][0].set_title("at once, without labels", fontsize=9)
+    for panel, title in zip(panels[0][1:], SETUPS.values(), strict=True):
+        panel.set_title(title, fontsize=9)
+    handles: list = []
+    labels: list = []
+    for row in panels:
+        found_there = row[1].get_legend_handles_labels()
+        if len(found_there[1]) > len(labels):
+            handles, labels = found_there
+    if handles:
+        picture.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    picture.savefig(path, dpi=130)
+
+
+def _draw_at_once(panel, found):
+    """Bars."""
+    bars = [("batch norm", [e["accuracy"] for e in _of(found, kind="original")], "tab:gray")]
+    for norm, word in (("group", "group"), (SWEPT, "ILM layer")):
+        for way, color in (("swapped", "tab:orange"), ("converted", "tab:blue")):
+            entries = _of(found, kind="at once", norm=norm, way=way)
+            bars.append((f"{word}\n{way}", [e["accuracy"] for e in entries], color))
+    for place, (_, values, color) in enumerate(bars):
+        if values:
+            mean, low, _ = mean_interval([100 * value for value in values])
+            panel.bar(place, mean, color=color, yerr=None if low is None else mean - low)
+            panel.text(place, 103, f"{mean:.1f}", ha="center", fontsize=8)
+    panel.set_xticks(range(len(bars)), [name for name, *_ in bars], fontsize=6)
+    panel.set_ylim(0, 110)
+    panel.set_yticks(range(0, 101, 20))
+
+
+def _draw_tuned(panel, found):
+    """Lines over the steps, with intervals."""
+    steps = (0, *STEPS)
+    places = range(len(steps))
+    for (norm, way), (label, color, style) in LINES.items():
+        own = _of(found, norm=norm, way=way)
+        if not own:
+            continue
+        intervals = [mean_interval([100 * e["accuracy"][str(step)] for e in own]) for step in steps]
+        panel.plot(places, [i.mean for i in intervals], style, color=color, label=label)
+        # An interval of two seeds is as wide as the panel.
+        if len(own) > 2:
+            ends = zip(*((i.low, i.high) for i in intervals), strict=True)
+            panel.fill_between(places, *ends, color=color, alpha=0.15, linewidth=0)
+    panel.set_xticks(places, steps, fontsize=7)
+    panel.set_xlabel("steps", fontsize=8)
+    panel.grid(alpha=0.3)
