@@ -48,14 +48,15 @@ venv: $(VENV)/.installed ## make .venv, or bring it up to date
 $(VENV)/.base: constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here: say PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(PIP) install --quiet -c constraints.txt torch
+	@echo "Installing three backends and the tools, about 4 GB."
+	$(PIP) install -c constraints.txt torch
 	$(PIP) install --quiet -c constraints.txt hatchling editables
 	@touch $@
 
 # KerasHub by itself: with tensorflow-text it asks for `tensorflow` where `tensorflow-cpu` is. What it
 # does need is in the extra "test".
 $(VENV)/.installed: $(VENV)/.base pyproject.toml
-	$(PIP) install --quiet -c constraints.txt $(TENSORFLOW) --no-build-isolation -e '.[jax,torch,test]'
+	$(PIP) install -c constraints.txt $(TENSORFLOW) --no-build-isolation -e '.[jax,torch,test]'
 	$(PIP) install --quiet -c constraints.txt --no-deps keras-hub
 	@touch $@
 
@@ -66,6 +67,12 @@ test: lint types test-once $(BACKENDS:%=test-%) test-jax-x64 doctest test-lowest
 test-full: ## the same with the tests marked slow
 	$(MAKE) test SELECT=
 
+# torch starts fastest.
+.PHONY: quick
+quick: lint types ## the loop of daily work: lint, types, constructors and the smoke tests on torch
+	KERAS_BACKEND=torch $(PYTEST) tests --ignore=tests/once $(PARALLEL) -m 'smoke and not slow' $(ARGS)
+	KERAS_BACKEND=torch $(PYTEST) tests/once/test_signatures.py $(ARGS)
+
 .PHONY: lint
 lint: venv ## check formatting and style
 	$(BIN)/ruff format --check .
@@ -75,6 +82,10 @@ lint: venv ## check formatting and style
 format: venv ## format, and repair what can be repaired
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: readme
+readme: venv ## write the table of norms into the README
+	$(BIN)/python docs/readme_table.py
 
 .PHONY: types
 types: venv ## check types
@@ -95,15 +106,16 @@ test-jax-x64: venv ## the float64 tests on JAX with 64 bits switched on
 		-m 'float64$(if $(SELECT), and ($(SELECT)))' $(ARGS)
 
 .PHONY: doctest $(BACKENDS:%=doctest-%)
-doctest: $(BACKENDS:%=doctest-%) ## the examples in docstrings, on each backend
+doctest: $(BACKENDS:%=doctest-%) ## the examples in docstrings, on each backend (of the search: on torch)
 $(BACKENDS:%=doctest-%): doctest-%: venv
-	KERAS_BACKEND=$* $(PYTEST) kerasnorm search --doctest-modules --ignore=kerasnorm/core/backends $(ARGS)
+	KERAS_BACKEND=$* $(PYTEST) kerasnorm $(if $(filter torch,$*),search) --doctest-modules $(PARALLEL) \
+		--ignore=kerasnorm/core/backends $(ARGS)
 
 .PHONY: test-lowest-keras $(BACKENDS:%=test-lowest-keras-%)
 test-lowest-keras: $(BACKENDS:%=test-lowest-keras-%) ## a selection on the lowest supported Keras
 $(BACKENDS:%=test-lowest-keras-%): test-lowest-keras-%: $(LOWEST_KERAS_DIR)
 	KERAS_BACKEND=$* PYTHONPATH=$(CURDIR)/$(LOWEST_KERAS_DIR) EXPECT_KERAS=$(LOWEST_KERAS) \
-		$(PYTEST) tests --ignore=tests/once $(PARALLEL) -m smoke $(ARGS)
+		$(PYTEST) tests --ignore=tests/once $(PARALLEL) -m 'smoke$(if $(SELECT), and ($(SELECT)))' $(ARGS)
 
 # Without dependencies: TensorFlow asks pip for a newer Keras than it needs.
 $(LOWEST_KERAS_DIR): $(VENV)/.base | venv
@@ -112,22 +124,45 @@ $(LOWEST_KERAS_DIR): $(VENV)/.base | venv
 	mv $@.part $@
 	@touch $@
 
+.PHONY: mutations
+mutations: venv ## break the code in 30 random ways; say which the tests notice (ARGS='--count 9')
+	KERAS_BACKEND=torch $(BIN)/python tests/mutations.py $(ARGS)
+
 .PHONY: bench
 bench: venv ## time layers, or BENCH=networks, on each backend (KERAS_BACKEND=... for one)
 	for backend in $(or $(KERAS_BACKEND),$(BACKENDS)); do \
 		KERAS_BACKEND=$$backend $(BIN)/python -m benchmarks $(BENCH) $(ARGS) || exit 1; \
 	done
 
+# With the python that is asked for, else that of .venv if there is one: it needs nothing else, and
+# a machine with a GPU has builds of its own.
+GPU_PYTHON = $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard $(BIN)/python) $(PYTHON)),$(PYTHON))
+
+.PHONY: gpu-check
+gpu-check: ## test and measure JAX and torch on a GPU, in 8 minutes (PYTHON=..., ARGS=...)
+	$(GPU_PYTHON) -m benchmarks gpu $(ARGS)
+
 # The work of a search and of its answer in under 5 minutes on two cores.
 SEARCH := --arch resnet8 --width 8 --data digits --trials 14 --epochs 8 --batch-size 128 --learning-rate 0.003 \
 	--seeds 5 --candidates 2 --ablation 1 --no-jit
 OUT ?= search-results
 
+# One backend is enough for it: where there is no .venv, it gets a smaller one.
+SEARCH_VENV := $(if $(wildcard $(VENV)/.installed),$(VENV),.venv-search)
+
+.venv-search/.installed: constraints.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) here: say PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing TensorFlow and what the search needs, about 2 GB."
+	$(PYTHON) -m venv --clear .venv-search
+	.venv-search/bin/python -m pip install -c constraints.txt $(TENSORFLOW) -e '.[search]'
+	@touch $@
+
 .PHONY: search
-search: venv ## search the norms of a small ResNet on digits (OUT=folder, ARGS=...)
-	$(BIN)/python -m search --backend tensorflow $(SEARCH) --out $(OUT) $(ARGS)
+search: $(SEARCH_VENV)/.installed ## search the norms of a small ResNet on digits (OUT=folder, ARGS=...)
+	KERAS_HOME=$(CURDIR)/$(SEARCH_VENV)/keras-home $(SEARCH_VENV)/bin/python -m search \
+		--backend tensorflow $(SEARCH) --out $(OUT) $(ARGS)
 
 .PHONY: clean
 clean: ## remove .venv, caches and build results
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-search build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
