@@ -92,8 +92,9 @@ def test_workers_and_a_node_that_are_lost_cost_attempts(cluster, tmp_path):
     # The node of the driver stays; a trial that waits there takes too long.
     ends = ("the node of its worker was lost", "its worker could not be reached")
     assert rows[6]["lost"][0] in (*ends, "it took more than 3 s")
+    # The third worker may have been lost before it ended any trial.
     workers = {row["worker"].partition(" on 127.0.0.")[0] for n, row in rows.items() if n != 2}
-    assert workers == {"1", "2", "3"}
+    assert {"1", "2"} <= workers <= {"1", "2", "3"}
 
 
 def test_weights_travel_with_tasks_and_rows(cluster, tmp_path):
