@@ -17,6 +17,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     ):
         os.environ.setdefault(variable, "1")
 
+# TensorFlow's convolutions on a CPU take channels first with oneDNN alone, which it switches on by
+# itself on some processors only.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 
 def keras_backend():
     """The name of Keras's backend, which is imported no earlier than tests need it."""

@@ -460,12 +460,18 @@ def _needs_plain(*tensors):
 
 def _plain_moments(x, channel_axis, variance):
     dim = 3 - channel_axis
-    length = x.shape[dim]  # a tensor while torch.jit traces
-    length = length.clamp(min=1) if torch.is_tensor(length) else torch.sym_max(length, 1)
+    length = _at_least_one(x.shape[dim])
     rough = (x.sum(dim, keepdim=True) / length).detach()
     mean = rough + (x - rough).sum(dim, keepdim=True) / length
     var = ((x - mean).square().sum(dim) / length) if variance else None
     return mean.squeeze(dim), var
+
+
+def _at_least_one(length):
+    if torch.is_tensor(length):  # while torch.jit traces
+        return length.clamp(min=1)
+    # Dynamo traces `max`, but before PyTorch 2.12 not `sym_max` of a number.
+    return max(length, 1) if isinstance(length, int) else torch.sym_max(length, 1)
 
 
 def _plain_affine(x, mean, scale, shift, channel_axis, dtype):
