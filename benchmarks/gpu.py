@@ -36,8 +36,14 @@ SHARES = {
     ("test", "jax"): 22,
 }
 TEST_FILES = ("tests/test_references.py", "tests/test_numerics.py")
-# A line of `pytest --verbose`.
-OUTCOME = re.compile(r"^(tests/\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
+# A line of `pytest --verbose`, by one process or by several.
+WORDS = "PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS"
+OUTCOME = re.compile(
+    rf"^(?:(?P<test>tests/\S.*?) (?P<word>{WORDS})\b"
+    rf"|\[gw\d+\] \[ *\d+%\] (?P<first>{WORDS}) (?P<then>tests/.*?) *$)"
+)
+# Processes that share the tests and the card, where pytest-xdist is installed.
+TESTERS = 6
 ROOT = Path(__file__).parents[1]
 
 
@@ -192,7 +198,12 @@ def _test(backend: str, options: argparse.Namespace, until: Deadline) -> dict[st
     command = [sys.executable, "-m", "pytest", *TEST_FILES, "-m", "gpu", "--verbose", "--color=no"]
     # Versions are whatever is there, and so are their warnings.
     command += ["-W", "default", "-p", "no:cacheprovider", "--tb=short"]
-    command += ["-k", "LayerNorm and not ILM and not bfloat16"] if options.dry_run else []
+    if options.dry_run:
+        command += ["-k", "LayerNorm and not ILM and not bfloat16"]
+    elif importlib.util.find_spec("xdist") is not None:
+        # Else JAX would take most of the card for the first of them.
+        command = ["env", "XLA_PYTHON_CLIENT_PREALLOCATE=false", *command]
+        command += ["-p", "xdist", "-n", str(min(TESTERS, os.cpu_count() or 1))]
     output = _run(command, backend, options, until)
     return outcomes(output)
 
@@ -202,10 +213,10 @@ def outcomes(output: str) -> dict[str, Any]:
     counts: dict[str, int] = {}
     failures = []
     for found in filter(None, map(OUTCOME.match, output.splitlines())):
-        outcome = found.group(2).lower()
+        outcome = (found["word"] or found["first"]).lower()
         counts[outcome] = counts.get(outcome, 0) + 1
         if outcome in ("failed", "error"):
-            failures.append(found.group(1))
+            failures.append(found["test"] or found["then"])
     complete = re.search(r"^=+ .*\d+ (passed|failed|error).* =+$", output, re.MULTILINE) is not None
     part = {**counts, "complete": complete, "failures": failures}
     if failures or not complete:

@@ -137,15 +137,12 @@ class Bench:
             deadline: when rounds had better end.
         """
         self.progress.stage(f"{self.engine.NAME} {mode} {phase} {shape}:")
-        preparation = preparation or Preparation()
+        preparation = preparation or Preparation(self.progress)
         x, dy = self.tensors(shape)
-        roles, steps = {}, {}
+        roles, makers, literals = {}, {}, {}
 
-        def add(name, role, make):
-            self.progress(f"compiling {name}")
-            step = preparation.ready(name, make)
-            if step is not None:
-                roles[name], steps[name] = role, step
+        def add(name, role, make, among=makers):
+            roles[name], among[name] = role, make
 
         # In each of the backend's ways to run: the limit is the fastest of them.
         for kind, way in itertools.product(PLAIN[phase], self.engine.MODES):
@@ -160,12 +157,15 @@ class Bench:
         for contestant in self.chosen:
             make = functools.partial(self.step, contestant, x, dy, mode, phase)
             add(contestant.label, "layer", make)
+        steps = preparation.ready(makers)
+        for contestant in self.chosen:
             if not self.literal or contestant.layer not in FORMULAS:
                 continue
             if phase == "train" and bytes_of(x) <= LARGEST_LITERAL_BYTES:
                 ours = steps[contestant.label]
                 make = functools.partial(self.literal_step, contestant, x, dy, mode, ours)
-                add(LITERAL + contestant.label, "literal", make)
+                add(LITERAL + contestant.label, "literal", make, literals)
+        steps |= preparation.ready(literals)
         other_load = machine.OtherLoad()
         timings = interleave(
             steps,

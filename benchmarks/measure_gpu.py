@@ -4,6 +4,7 @@ import argparse
 import functools
 import json
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -115,7 +116,8 @@ class Measurements:
         if deadline.left() <= 0:
             self.part["left_out"].append(description)
             return
-        preparation = HurriedPreparation(deadline.share(PREPARING))
+        threads = (os.cpu_count() or 1) if self.engine.COMPILES else 1
+        preparation = HurriedPreparation(deadline.share(PREPARING), threads, self.progress)
         cells: Cells = []
         try:
             cells = work(preparation, deadline)

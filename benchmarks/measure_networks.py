@@ -67,11 +67,11 @@ def measured(
         preparation: decides what is left out; None leaves out nothing.
         deadline: when rounds had better end.
     """
-    preparation = preparation or Preparation()
+    preparation = preparation or Preparation(progress)
     baselines = [baseline for baseline in BASELINES if baseline.label == BATCH_BASELINE]
     keras.config.set_image_data_format("channels_last")
     x, y = examples(batch)
-    networks, steps = {}, {}
+    networks = {}
     progress.stage(f"{engine.NAME} {network}:")
 
     def make(name, contestant):
@@ -82,16 +82,20 @@ def measured(
         finally:
             keras.config.set_dtype_policy(before)
         step = step_of(networks[name], x, y)
-        if not math.isfinite(step()):
-            raise BenchmarkError(f"{network} with {name} has a loss that is not finite.")
-        return step
 
-    for contestant in (*baselines, *chosen):
-        name = label(contestant)
-        progress(f"compiling {name}")
-        step = preparation.ready(name, functools.partial(make, name, contestant))
-        if step is not None:
-            steps[name] = step
+        def checked():
+            loss = step()
+            if not math.isfinite(loss):
+                raise BenchmarkError(f"{network} with {name} has a loss that is not finite.")
+            return loss
+
+        return checked
+
+    makers = {
+        name: functools.partial(make, name, contestant)
+        for name, contestant in ((label(one), one) for one in (*baselines, *chosen))
+    }
+    steps = preparation.ready(makers)
     stopwatch = Stopwatch(engine.wait, engine.WAIT_EVERY_STEP)
     other_load = machine.OtherLoad()
     timings = interleave(

@@ -1,5 +1,6 @@
 """Interleaved rounds of steps in one process."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import gc
@@ -7,6 +8,7 @@ import math
 import random
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, TextIO
@@ -78,12 +80,24 @@ class Deadline:
 
 
 class Preparation:
-    """Makes steps and runs each once, so that it is compiled; what fails, fails."""
+    """Makes steps and runs each once, so that it is compiled; what fails, fails.
 
-    def ready(self, name: str, make: Callable[[], Step]) -> Step | None:
-        """The step that `make` gives, or None if it is to be left out."""
-        del name
-        step = make()
+    Args:
+        progress: told what is compiled.
+    """
+
+    def __init__(self, progress: Callable[[str], None] = lambda message: None):
+        self.progress = progress
+        self._making = threading.Lock()
+
+    def ready(self, makers: dict[str, Callable[[], Step]]) -> dict[str, Step]:
+        """The steps that the makers give, by name, but for those that are left out."""
+        return {name: self._ready(name, make) for name, make in makers.items()}
+
+    def _ready(self, name: str, make: Callable[[], Step]) -> Step:
+        self.progress(f"compiling {name}")
+        with self._making:  # Layers are made with the global settings of Keras.
+            step = make()
         step()
         return step
 
@@ -93,22 +107,37 @@ class HurriedPreparation(Preparation):
 
     Args:
         deadline: when all should be ready.
+        threads: how many steps are run for the first time at once: more than one helps where
+            compiling takes long and needs one core.
+        progress: told what is compiled.
     """
 
-    def __init__(self, deadline: Deadline):
+    def __init__(
+        self,
+        deadline: Deadline,
+        threads: int = 1,
+        progress: Callable[[str], None] = lambda message: None,
+    ):
+        super().__init__(progress)
         self.deadline = deadline
+        self.threads = threads
         self.longest = 0.0
         self.left_out: list[str] = []
         self.failed: dict[str, str] = {}
 
-    def ready(self, name: str, make: Callable[[], Step]) -> Step | None:
-        """As said."""
+    def ready(self, makers: dict[str, Callable[[], Step]]) -> dict[str, Step]:
+        """As said; the first ones first."""
+        with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
+            steps = dict(zip(makers, pool.map(self._in_time, makers, makers.values()), strict=True))
+        return {name: step for name, step in steps.items() if step is not None}
+
+    def _in_time(self, name: str, make: Callable[[], Step]) -> Step | None:
         start = time.monotonic()
         if self.deadline.left() <= self.longest:
             self.left_out.append(name)
             return None
         try:
-            return super().ready(name, make)
+            return self._ready(name, make)
         except Exception as error:  # What a card cannot do must not cost the other figures.
             message = str(error).strip().split("\n", 1)[0][:300]
             self.failed[name] = f"{type(error).__name__}: {message}"
@@ -162,7 +191,8 @@ def interleave(
         steps: by name; each has run before, so that it is compiled.
         stopwatch: how to time.
         rounds: how many.
-        sample_seconds: a step is repeated until a sample takes about this long.
+        sample_seconds: a step is repeated until a sample takes about this long, or less where the
+            fewest rounds would not fit into the time.
         seldom: names of slow steps that only every third round times.
         deadline: after it no further round begins, once there have been three.
         progress: told about each round.
@@ -171,6 +201,9 @@ def interleave(
         The timings by name.
     """
     timings = {}
+    if deadline is not None and steps:
+        in_time = max(deadline.left(), 0) / (FEWEST_ROUNDS * len(steps))
+        sample_seconds = min(sample_seconds, in_time)
     for name, step in steps.items():
         rough = min(stopwatch.run(step, 1) for _ in range(2))
         timings[name] = Timing(max(1, math.ceil(sample_seconds / rough)))

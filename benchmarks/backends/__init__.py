@@ -9,6 +9,7 @@
   users would take, `{}` if there is nothing
 * ``plain_step(kind, x, dy, mode)``: plain passes with the least memory traffic of a step
 * ``wait(result)``, and ``WAIT_EVERY_STEP``
+* ``COMPILES``: whether steps had better run for the first time side by side
 * ``kept(layer, x)``: a `Kept`
 
 The plain passes are sums or maxima (one read), a product with a scalar (a read and a write) and a

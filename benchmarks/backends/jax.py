@@ -12,6 +12,8 @@ NAME = "jax"
 MODES = ("jit", "eager")
 # On a CPU, steps that are dispatched without waiting run at the same time.
 WAIT_EVERY_STEP = jax.default_backend() == "cpu"
+# Compiling is the most of the time until a step runs, and each compilation takes one core.
+COMPILES = True
 wait = jax.block_until_ready
 
 

@@ -8,6 +8,7 @@ from benchmarks.kept import kept_by_content
 NAME = "tensorflow"
 MODES = ("jit", "graph")
 WAIT_EVERY_STEP = False
+COMPILES = False
 
 
 def versions():

@@ -8,6 +8,7 @@ from benchmarks.kept import Kept
 NAME = "torch"
 MODES = ("eager",)
 WAIT_EVERY_STEP = False
+COMPILES = False
 
 
 def versions():

@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -119,6 +120,13 @@ tests/test_a.py::test_three \nstopped: out of time"""
     assert found["failures"] == ["tests/test_a.py::test_two[a b]"]
     whole = gpu.outcomes("tests/test_a.py::test_one PASSED [100%]\n==== 1 passed in 0.12s ====")
     assert whole == {"passed": 1, "complete": True, "failures": []}
+    shared = """
+[gw3] [ 12%] PASSED tests/test_a.py::test_one[BatchNorm--bfloat16]
+tests/test_a.py::test_two[a b]
+[gw0] [100%] FAILED tests/test_a.py::test_two[a b]
+==== 1 failed, 1 passed in 0.12s ===="""
+    assert gpu.outcomes(shared)["failures"] == ["tests/test_a.py::test_two[a b]"]
+    assert gpu.outcomes(shared)["passed"] == 1
 
 
 def test_tests_run_though_nothing_could_be_measured(monkeypatch, capsys):
@@ -151,14 +159,26 @@ def test_a_process_is_stopped_after_its_time(monkeypatch):
     assert printed == "begun\n\nstopped: out of time\n"
 
 
-def test_what_is_late_or_fails_is_left_out():
-    preparation = HurriedPreparation(Deadline.within(60))
-    assert preparation.ready("right", lambda: lambda: 1)() == 1
-    assert preparation.ready("wrong", lambda: lambda: 1 / 0) is None
-    preparation.longest = 100
-    assert preparation.ready("slow", lambda: lambda: 1) is None
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_is_late_or_fails_is_left_out(threads):
+    preparation = HurriedPreparation(Deadline.within(60), threads)
+    makers = {"wrong": lambda: lambda: 1 / 0, "right": lambda: lambda: 1}
+    steps = preparation.ready(makers)
+    assert {name: step() for name, step in steps.items()} == {"right": 1}
     assert preparation.failed == {"wrong": "ZeroDivisionError: division by zero"}
+    preparation.longest = 100
+    assert preparation.ready({"slow": lambda: lambda: 1}) == {}
     assert preparation.left_out == ["slow"]
+
+
+def test_steps_run_for_the_first_time_side_by_side():
+    both = threading.Barrier(2, timeout=60)
+    preparation = HurriedPreparation(Deadline.within(60), threads=2)
+    steps = preparation.ready({name: lambda: both.wait for name in ("one", "other")})
+    assert list(steps) == ["one", "other"]
+
+
+def test_a_median_has_three_rounds():
     timings = interleave(
         {"step": lambda: None},
         Stopwatch(lambda result: None, every_step=False),
@@ -167,6 +187,7 @@ def test_what_is_late_or_fails_is_left_out():
         deadline=Deadline.within(-1),
     )
     assert len(timings["step"].samples) == 3
+    assert timings["step"].repeats == 1
 
 
 class Driver:
