@@ -94,7 +94,8 @@ def test_two_devices_give_what_one_gives(case, found):
     for device in found:
         for weight, gradient in one.weight_gradients.items():
             scale = max(1, np.abs(gradient).max())
-            assert_same(device[f"{case}/gradient {weight}"] / scale, gradient / scale)
+            # Sums over all positions that nearly cancel, each added in an order of its own.
+            assert_same(device[f"{case}/gradient {weight}"] / scale, gradient / scale, 1e-4)
         for weight, value in one.statistics.items():
             assert_same(device[f"{case}/statistic {weight}"], value)
 
