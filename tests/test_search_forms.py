@@ -53,8 +53,9 @@ def test_every_form_gives_the_same_parts():
         assert found.described()["shapes"] == wanted.described()["shapes"], name
 
 
-def test_parts_may_be_of_several_forms():
-    found = datasets.load({"train": Batches(), "test": (X[:9], Y[:9]), "validation": Batches()})
+@pytest.mark.parametrize("validation", ["validation", "val"])
+def test_parts_may_be_of_several_forms(validation):
+    found = datasets.load({"train": Batches(), "test": (X[:9], Y[:9]), validation: Batches()})
     assert [len(part) for part in (found.train, found.validation, found.test)] == [60, 60, 9]
     split_off = datasets.load({"train": Batches(), "test": (X[:9], Y[:9])})
     assert [len(part) for part in (split_off.train, split_off.validation)] == [48, 12]
