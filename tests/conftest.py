@@ -82,14 +82,10 @@ def no_xla_unasked():
         yield
 
 
-# Here JAX compiles as it does for users: what these compare is what its optimizations might change.
-OPTIMIZED = ("test_references.py", "test_numerics.py")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation(request):
-    """Elsewhere programs run once or twice, and nothing is gained by making them fast."""
-    if keras_backend() != "jax" or request.path.name in OPTIMIZED:
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Of many networks that take one step each: nothing is gained by making them fast."""
+    if keras_backend() != "jax":
         yield
         return
     import jax

@@ -34,7 +34,10 @@ only_torch = pytest.mark.skipif(BACKEND != "torch", reason="needs torch")
 not_torch = pytest.mark.skipif(BACKEND == "torch", reason="Keras cannot: docs/export.md")
 
 # Exporters and compilers are full of warnings of their own.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("quick_compilation"),
+]
 
 
 @pytest.fixture(scope="module")

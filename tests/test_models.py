@@ -38,6 +38,7 @@ OTHERS = {
     "TransformerEncoder": ((50, 16), 10),
 }
 NAMES = (*RESNETS, *OTHERS)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONSISTENT = {"name": "consistent", "norm": "ilm_group", "branches": 2}
 NORMS = [
     CONSISTENT if name == "consistent" else name

@@ -12,6 +12,7 @@ from daily import daily
 
 L = keras.layers
 BACKEND = keras.backend.backend()
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def numpy(value):
