@@ -10,7 +10,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TextIO
 
 try:
@@ -90,7 +90,7 @@ class Preparation:
         self.progress = progress
         self._making = threading.Lock()
 
-    def ready(self, makers: dict[str, Callable[[], Step]]) -> dict[str, Step]:
+    def ready(self, makers: Mapping[str, Callable[[], Step]]) -> dict[str, Step]:
         """The steps that the makers give, by name, but for those that are left out."""
         return {name: self._ready(name, make) for name, make in makers.items()}
 
@@ -125,7 +125,7 @@ class HurriedPreparation(Preparation):
         self.left_out: list[str] = []
         self.failed: dict[str, str] = {}
 
-    def ready(self, makers: dict[str, Callable[[], Step]]) -> dict[str, Step]:
+    def ready(self, makers: Mapping[str, Callable[[], Step]]) -> dict[str, Step]:
         """As said; the first ones first."""
         with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
             steps = dict(zip(makers, pool.map(self._in_time, makers, makers.values()), strict=True))

@@ -77,7 +77,7 @@ def test_the_end_of_a_worker_costs_one_attempt_of_one_trial(tmp_path):
     run = Ending(tmp_path, {**ways, 6: ("more than", 2)})
     console = Console(file=io.StringIO(), width=200)
     progress = Progress(8, EPOCHS, OBJECTIVE, console=console)
-    with with_processes(2, trial_seconds=0.5) as executor:
+    with with_processes(2, trial_seconds=1.5) as executor:
         driver = driver_of(tmp_path / "out", run, executor, trials=8, progress=progress)
         rows = {row["trial"]: row for row in searched(driver)}
     assert sorted(rows) == list(range(8))
