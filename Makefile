@@ -162,6 +162,10 @@ search: $(SEARCH_VENV)/.installed ## search the norms of a small ResNet on digit
 	KERAS_HOME=$(CURDIR)/$(SEARCH_VENV)/keras-home $(SEARCH_VENV)/bin/python -m search \
 		--backend tensorflow $(SEARCH) --out $(OUT) $(ARGS)
 
+.PHONY: dist
+dist: ## build the wheel and the sdist into dist/, and try each in a clean environment
+	$(PYTHON) tests/distributions.py --out dist $(ARGS)
+
 .PHONY: clean
 clean: ## remove .venv, caches and build results
 	rm -rf $(VENV) .venv-search build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -350,6 +350,12 @@ def test_the_version_has_its_section_in_the_changelog():
     assert re.search(rf"^## \[{re.escape(kerasnorm.__version__)}\]", changelog, re.MULTILINE)
 
 
+def test_the_citations_name_the_version():
+    version = kerasnorm.__version__
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"version = {{{version}}}" in (ROOT / "README.md").read_text()
+
+
 def test_the_readme_states_the_lowest_keras():
     (dependency,) = PROJECT["dependencies"]
     lowest = dependency.removeprefix("keras>=")
