@@ -38,6 +38,7 @@ examples:
   kerasnorm-search --model my_models.py:build --data my_data.npz --norms batch,group,mode
   kerasnorm-search --resume --out results --trials 40
   kerasnorm-search report results
+  kerasnorm-search plan --from results --difference 0.5
 
 The folder named by --out holds report.html, which begins with the answer and exists from the first
 trial on. It also holds best_norm.json for kerasnorm.get, tables, plots, manifest.json, and
@@ -343,6 +344,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["report"]:
             return _report(arguments[1:])
+        if arguments[:1] == ["plan"]:
+            return _plan(arguments[1:])
         options = parser().parse_args(arguments)
         return _run(_going_on(arguments, options) if options.resume else options)
     except Interrupted as error:
@@ -372,6 +375,31 @@ def _report(arguments):
 
     answer = live.rebuild(folder)
     sys.stdout.write(f"{answer.sentence}\n{os.path.join(folder, 'report.html')}\n")
+    return 0
+
+
+def _plan(arguments):
+    """Run `kerasnorm-search plan`: what a smaller difference would take, without training."""
+    plans = _Parser(
+        prog="kerasnorm-search plan",
+        description="Say how many seeds and test examples it would take to show a difference, from "
+        "the chance seen in a search that has its answer. Nothing is trained.",
+    )
+    plans.add_argument(
+        "--from", dest="folder", metavar="DIR", required=True, help="the folder given to --out"
+    )
+    plans.add_argument(
+        "--difference",
+        type=_positive,
+        metavar="D",
+        required=True,
+        help="the least difference that matters to you: in points (0.5 is half a percent of the "
+        "test examples), or in the unit of the test error where that is no share",
+    )
+    options = plans.parse_args(arguments)
+    from search.report import live
+
+    sys.stdout.write(f"{live.plan(options.folder, options.difference)}\n")
     return 0
 
 

@@ -144,8 +144,7 @@ def compare(compared: Sequence[Arm], reference: Arm, choices: int = 1) -> list[C
             comparison.difference = float(np.mean(differences))
             if len(seeds) > 1:
                 comparison.deviation = stdev(differences)
-                values = _values(arm, reference, seeds)
-                found = None if values is None else crossed(values)
+                found = crossed_of(arm, reference)
                 _set_intervals(comparison, found, better, worse)
         if arm.unfinished:
             comparison.verdict = UNFINISHED
@@ -195,6 +194,13 @@ def _decide(
     comparison.adjusted_p = adjusted(*p_values)
     if comparison.adjusted_p <= ALPHA:
         comparison.verdict = BETTER if comparison.difference < 0 else WORSE
+
+
+def crossed_of(arm: Arm, reference: Arm) -> Crossed | None:
+    """What seeds and examples say of a difference; None where it has no value per example."""
+    seeds = [seed for seed in arm.errors if seed in reference.errors]
+    values = _values(arm, reference, seeds) if len(seeds) > 1 else None
+    return None if values is None else crossed(values)
 
 
 def _values(arm: Arm, reference: Arm, seeds: Sequence[int]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from search import answer as answers
 from search import formats, report, store
+from search.answer import planning
 from search.errors import BadInput
 from search.manifest import manifest_of
 from search.progress import Observer
@@ -147,6 +148,11 @@ def rebuild(folder: str | pathlib.Path) -> answers.Answer:
     Returns:
         The answer.
     """
+    return write(pathlib.Path(folder), *read(folder))
+
+
+def read(folder: str | pathlib.Path) -> tuple[list[Row], list[Row], dict[str, Any]]:
+    """What the journal in a folder holds: rows of the trials, of the runs, and the manifest."""
     folder = pathlib.Path(folder)
     if not (folder / store.JOURNAL).is_file():
         raise BadInput(f"{folder} has no {store.JOURNAL}. Needed: the folder of a search.")
@@ -159,8 +165,26 @@ def rebuild(folder: str | pathlib.Path) -> answers.Answer:
         # Journals of format 2 do not have the arms.
         manifest["arms"] = history.arms
     manifest["overhead"] = history.overhead()
-    rows, runs = list(history.rows.values()), list(history.runs.values())
-    return write(folder, rows, runs, manifest)
+    return list(history.rows.values()), list(history.runs.values()), manifest
+
+
+def plan(folder: str | pathlib.Path, difference: float) -> planning.Plan:
+    """What it would take to show a difference, from the answer in a folder.
+
+    Args:
+        folder: of a search that has its answer.
+        difference: in points where errors are shares of the examples, else in the errors' unit.
+    """
+    rows, runs, manifest = read(folder)
+    own, complete = planned(runs, manifest)
+    answer = answers.conclude(rows, own, manifest, complete, explain=False)
+    if answer.reference is None:
+        raise BadInput(
+            f"{folder} has no plain norm that finished its trainings. Needed: a search with an "
+            "answer."
+        )
+    share = difference / 100 if answer.percent else difference
+    return planning.plan(answer.arms, answer.arm(answer.reference), share, answer.percent)
 
 
 def planned(run_rows: Sequence[Row], manifest: Row) -> tuple[Sequence[Row], bool]:

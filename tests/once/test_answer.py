@@ -9,8 +9,9 @@ from scipy import stats
 
 from search import answer as answers
 from search import examples, formats, importance, statistics
-from search.answer import advising
+from search.answer import advising, planning
 from search.answer.crossed import crossed
+from search.errors import BadInput
 from search.rows import AnswerRow, TrialRow
 from search_rows import manifest, run_rows, search
 
@@ -219,6 +220,58 @@ def test_an_answer_for_new_examples_says_so_and_what_would_help(rng):
         "More seeds would help" in note for note in answer.notes
     )
     assert "values_of" not in json.dumps(answer.as_dict(), allow_nan=False)
+
+
+def drawn(rng, seeds, count, difference=0.0, wide=(0.01, 0.1, 0.3)):
+    """Differences of each seed and each example, from three sources of chance."""
+    of_seeds, of_examples, of_both = wide
+    values = difference + of_both * rng.normal(size=(seeds, count))
+    return values + of_seeds * rng.normal(size=(seeds, 1)) + of_examples * rng.normal(size=count)
+
+
+def test_variances_are_those_of_the_sources(rng):
+    found = [planning.Variances.of(crossed(drawn(rng, 30, 400))) for _ in range(60)]
+    np.testing.assert_allclose(np.mean(found, 0), np.square((0.01, 0.1, 0.3)), rtol=0.15)
+
+
+@pytest.mark.parametrize(("examples_of_plan", "least"), [(1000, 5), (300, 10)])
+def test_a_plan_keeps_its_word(examples_of_plan, least, rng):
+    variances, alpha = planning.Variances(0.01**2, 0.1**2, 0.3**2), answers.ALPHA / 2
+    difference = 0.02
+    seeds = variances.seeds_for(difference, examples_of_plan, alpha)
+    assert seeds >= least
+    for planned, low, high in ((seeds, 0.75, 1.0), (seeds - 2, 0.4, 0.9)):
+        shown = 0
+        for _ in range(300):
+            found = crossed(drawn(rng, planned, examples_of_plan, difference))
+            shown += found.mean - found.half(alpha) > 0
+        assert low <= shown / 300 <= high
+    assert variances.shows(seeds, examples_of_plan, alpha) <= difference
+    assert variances.shows(seeds - 1, examples_of_plan, alpha) > difference
+    # However many seeds, few examples remain few.
+    assert variances.seeds_for(0.001, examples_of_plan, alpha) is None
+
+
+def test_a_plan_says_what_a_difference_would_take(rng):
+    arms = {arm: rng.random((5, 1000)) < level for arm, level in (("a", 0.05), ("batch", 0.06))}
+    answer = answers.conclude([], with_values(arms), manifest())
+    found = planning.plan(answer.arms, answer.arm("batch"), 0.01, answer.percent)
+    assert (found.seeds, found.examples, found.arms) == (5, 1000, 2)
+    assert list(found.needed) == [1000, 2000, 4000, 10_000, 100_000]
+    counts = [math.inf if seeds is None else seeds for seeds in found.needed.values()]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] < math.inf
+    # A variance that would be negative counts as none, which is careful.
+    assert answer.detectable <= found.shown < 2 * answer.detectable
+    text = str(found)
+    assert "5 seeds and 1,000 test examples" in text
+    assert "To show 1.00 points" in text
+    assert f"{2 * counts[-1]:,}" in text
+    without = judged({"a": near(0.02), "batch": near(0.05)}).arms
+    with pytest.raises(BadInput, match="have values for each test example"):
+        planning.plan(without, without[1], 0.01, True)
+    with pytest.raises(BadInput, match="more than 0"):
+        planning.plan(answer.arms, answer.arm("batch"), 0.0, True)
 
 
 def test_an_interval_is_never_narrower_than_a_test_example():

@@ -44,12 +44,16 @@ def test_the_python_code_runs(page, tmp_path, monkeypatch):
 def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = [shlex.split(line) for block in blocks("sh", SEARCHING) for line in block.splitlines()]
-    install, searching, reporting = lines
+    install, searching, reporting, planning = lines
     assert install[:2] == ["pip", "install"]
     assert (searching[0], reporting[:2]) == ("kerasnorm-search", ["kerasnorm-search", "report"])
     assert cli.main([*searching[1:], *LITTLE]) == 0
     assert cli.main(reporting[1:]) == 0
     assert "report.html" in capsys.readouterr().out
+    assert planning[:2] == ["kerasnorm-search", "plan"]
+    # So little work has no answer to plan from.
+    assert cli.main(planning[1:]) == 2
+    assert "no plain norm that finished its trainings" in capsys.readouterr().err
 
 
 def test_every_option_is_in_the_table():

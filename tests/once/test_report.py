@@ -401,7 +401,7 @@ def test_the_report_of_a_search_that_runs(tmp_path, rows):
     assert not list(tmp_path.rglob("part_*"))
 
 
-def test_an_interrupted_search_leaves_a_report(tmp_path):
+def test_an_interrupted_search_leaves_a_report(tmp_path, capsys):
     calls = []
 
     def interrupted(norm):
@@ -432,6 +432,10 @@ def test_an_interrupted_search_leaves_a_report(tmp_path):
     assert cli.main(["report", str(tmp_path / "a")]) == 0
     for path, contents in before.items():
         assert path.read_bytes() == contents, path
+    assert cli.main(["plan", "--from", str(tmp_path / "a"), "--difference", "90"]) == 0
+    printed = capsys.readouterr().out
+    assert "To show 90.00 points, it would take:" in printed
+    assert f"{len(result.manifest['seeds'])} seeds and" in printed
     shown = repr(result).splitlines()
     assert shown[0] == result.answer.sentence
     assert len(shown) == 4
@@ -450,8 +454,15 @@ def test_there_is_a_report_without_an_answer(tmp_path):
 
 
 def test_a_folder_without_a_search_has_no_report(tmp_path, capsys):
-    assert cli.main(["report", str(tmp_path)]) == 2
-    assert "has no journal.jsonl. Needed:" in capsys.readouterr().err
+    for command in (["report", str(tmp_path)], ["plan", "--from", str(tmp_path), "--difference=1"]):
+        assert cli.main(command) == 2
+        assert "has no journal.jsonl. Needed:" in capsys.readouterr().err
+
+
+def test_there_is_no_plan_without_an_answer(tmp_path, capsys):
+    short_search(tmp_path / "a", seeds=0)
+    assert cli.main(["plan", "--from", str(tmp_path / "a"), "--difference", "1"]) == 2
+    assert "no plain norm that finished its trainings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
