@@ -40,8 +40,8 @@ class Variances(NamedTuple):
         """Those that a comparison shows.
 
         >>> from search.answer.crossed import Crossed
-        >>> Variances.of(Crossed(0.0, seeds=5, examples=100, of_seeds=3, of_examples=2, of_both=1))
-        Variances(seeds=10.0, examples=100.0, both=500.0)
+        >>> Variances.of(Crossed(0.0, seeds=5, examples=10, of_seeds=3, of_examples=2, of_both=1.0))
+        Variances(seeds=10.0, examples=10.0, both=50.0)
         """
         return cls(
             max(found.of_seeds - found.of_both, 0.0) * found.seeds,
