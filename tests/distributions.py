@@ -17,7 +17,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
-TOOLS = ("build==1.3.0", "twine==6.2.0")
+TOOLS = ("build==1.6.1", "twine==7.0.0")
 # What the tests of these files import is pytest and NumPy.
 FILES = ("test_registry.py", "test_references.py", "test_lifecycle.py", "test_surgery.py")
 OWN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "KERAS_BACKEND")
