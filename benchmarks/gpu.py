@@ -141,9 +141,12 @@ def _part(backend: str) -> dict[str, Any]:
     }
 
 
-def _environment(backend: str, options: argparse.Namespace) -> dict[str, str]:
+def _environment(
+    backend: str, options: argparse.Namespace, variables: dict[str, str]
+) -> dict[str, str]:
     """Of a process on one backend, on the first GPU alone."""
-    wanted = {**process.MALLOC, **os.environ, "KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1"}
+    wanted = {**process.MALLOC, **os.environ, **variables}
+    wanted |= {"KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1"}
     # Plugins of pytest could need anything.
     wanted["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     if options.dry_run:
@@ -154,12 +157,18 @@ def _environment(backend: str, options: argparse.Namespace) -> dict[str, str]:
     return wanted
 
 
-def _run(command: list[str], backend: str, options: argparse.Namespace, until: Deadline) -> str:
+def _run(
+    command: list[str],
+    backend: str,
+    options: argparse.Namespace,
+    until: Deadline,
+    **variables: str,
+) -> str:
     """What a process printed; it is stopped soon after its time."""
     child = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=_environment(backend, options),
+        env=_environment(backend, options, variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -198,13 +207,14 @@ def _test(backend: str, options: argparse.Namespace, until: Deadline) -> dict[st
     command = [sys.executable, "-m", "pytest", *TEST_FILES, "-m", "gpu", "--verbose", "--color=no"]
     # Versions are whatever is there, and so are their warnings.
     command += ["-W", "default", "-p", "no:cacheprovider", "--tb=short"]
+    variables = {}
     if options.dry_run:
         command += ["-k", "LayerNorm and not ILM and not bfloat16"]
     elif importlib.util.find_spec("xdist") is not None:
-        # Else JAX would take most of the card for the first of them.
-        command = ["env", "XLA_PYTHON_CLIENT_PREALLOCATE=false", *command]
         command += ["-p", "xdist", "-n", str(min(TESTERS, os.cpu_count() or 1))]
-    output = _run(command, backend, options, until)
+        # Else JAX would take most of the card for the first of them.
+        variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    output = _run(command, backend, options, until, **variables)
     return outcomes(output)
 
 

@@ -74,7 +74,7 @@ class Plan(NamedTuple):
     """What a difference would take.
 
     Attributes:
-        difference: that is to be shown.
+        difference: the least that is to be shown.
         percent: whether it is a share of the examples.
         seeds, examples: of the answer that there is.
         shown: the difference that this answer shows in four cases of five.
@@ -112,7 +112,7 @@ class Plan(NamedTuple):
             "ones of the same kind."
         )
         if all(seeds is None for seeds in self.needed.values()):
-            lines.append("No number of seeds is enough. Ask for a larger difference.")
+            lines.append(f"{MOST_SEEDS} seeds are too few for it. Ask for a larger difference.")
         return "\n".join(lines)
 
 
@@ -122,7 +122,7 @@ def plan(arms: Sequence[Arm], reference: Arm, difference: float, percent: bool) 
     Args:
         arms: all that were trained for the answer, the reference among them.
         reference: the best baseline.
-        difference: at least so large; of errors, a share of the examples.
+        difference: the least that is to be shown; of errors that are shares, a share.
         percent: whether errors are shares.
     """
     if not difference > 0:

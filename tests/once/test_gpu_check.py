@@ -134,8 +134,10 @@ def test_tests_run_though_nothing_could_be_measured(monkeypatch, capsys):
     measured = {"torch": {"error": "a crash"}, "jax": {"device_kind": "cpu", "error": "no GPU"}}
     tested = []
 
-    def ran(command, backend, options, until):
+    def ran(command, backend, options, until, **variables):
         tested.append(backend)
+        assert variables == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        assert command[-4:-1] == ["-p", "xdist", "-n"]
         return "tests/test_a.py::test_one PASSED [100%]\n==== 1 passed in 0.12s ===="
 
     monkeypatch.setattr(machine, "cuda_device", lambda: {"name": "Card"})

@@ -470,7 +470,7 @@ def _plain_moments(x, channel_axis, variance):
 def _at_least_one(length):
     if torch.is_tensor(length):  # while torch.jit traces
         return length.clamp(min=1)
-    # Dynamo traces `max`, but before PyTorch 2.12 not `sym_max` of a number.
+    # Dynamo traces `max`; that of PyTorch 2.11 does not trace `sym_max` of a number.
     return max(length, 1) if isinstance(length, int) else torch.sym_max(length, 1)
 
 
