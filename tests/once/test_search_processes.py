@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from search.progress import Progress
 from search.report import tables
 from search.stopping import MedianRule
 from small_search import EPOCHS, OBJECTIVE, driver_of, searched, short_search, told
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -284,6 +287,25 @@ def test_a_script_without_a_guard_and_its_own_layers(tmp_path):
     assert done.stdout.splitlines() == ["True 6", str(workers)]
     arguments = store.read(tmp_path / "mixed").call["arguments"]
     assert (arguments["executor"], arguments["workers"]) == ("processes", 1)
+
+
+# The other kinds have tests of their own, here and in the files of the driver, the store and Ray.
+ONE_KILL = ["--kills", "1", "--kinds", "a trial that takes all memory"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(ONE_KILL, id="memory"),
+        pytest.param(["--kills", "300"], id="300", marks=pytest.mark.slow),
+    ],
+)
+def test_kills_at_random_moments_lose_nothing(options):
+    command = [sys.executable, "-m", "benchmarks", "kills", *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, kills, *_ = map(int, re.search(r"^\| all \| (.*) \|$", done.stdout, re.M)[1].split(" | "))
+    assert kills >= int(options[1])
 
 
 @pytest.mark.parametrize(
