@@ -28,6 +28,7 @@ from search.names import (
     NORMS,
     ORACLES,
     PLAIN,
+    TASKS,
     key,
     refuse_kerastuner_roles,
 )
@@ -64,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the command."""
     top = _Parser(
         prog="kerasnorm-search",
-        description="Find out which normalization a classifier should use on your data, and how "
+        description="Find out which normalization a network should use on your data, and how "
         "sure the\nanswer is. The search uses the training and validation parts. Then the best "
         "norms and the\nplain ones are trained on new seeds and compared on the test part.",
         epilog=EPILOG,
@@ -76,7 +77,8 @@ def parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--arch",
         metavar="NAME",
-        help="an architecture of kerasnorm.models, such as resnet20 (default: resnet8)",
+        help="an architecture of kerasnorm.models, such as resnet20 (default: resnet8 for images, "
+        "mlp for tables, pix2pixgenerator where the labels are images)",
     )
     network.add_argument(
         "--model",
@@ -104,11 +106,20 @@ def parser() -> argparse.ArgumentParser:
         "--data",
         default="digits",
         metavar="NAME",
-        help="digits (default), multidomain, tfds:NAME for a set of tensorflow_datasets, the "
+        help="digits (default), multidomain, diabetes (regression), shapes (segmentation), "
+        "edges2photos (images from images), tfds:NAME for a set of tensorflow_datasets, the "
         "path of an .npz file with x and y, or with x_train, y_train, x_test and y_test (and "
         "x_val, y_val), these arrays as .npy files with a comma between (x.npy,y.npy), a folder "
         "of images with a folder for each class (in train, test and val, or without these), or "
-        "FILE.py:FUNCTION, which returns data as search.run takes them; y is one label per example",
+        "FILE.py:FUNCTION, which returns data as search.run takes them; y is one label per "
+        "example, or what --task says",
+    )
+    what.add_argument(
+        "--task",
+        choices=TASKS,
+        help="what the network is trained for: classification, regression (y is numbers), "
+        "segmentation (y has the number of a class for each pixel), or compiled, whatever a "
+        "compiled --model is for (default: what y looks like)",
     )
     what.add_argument("--data-dir", metavar="DIR", help="the folder of tensorflow_datasets")
     what.add_argument(
@@ -204,10 +215,10 @@ def parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--objective",
-        default="val_error",
         metavar="NAME",
-        help="how to rank trials: val_error (default), val_loss, val_accuracy, or a different "
-        "metric as NAME:min or NAME:max",
+        help="how to rank trials: val_error, val_loss, val_accuracy, or a different metric of "
+        "training as NAME, NAME:min or NAME:max (default: val_error; val_loss of a regression or "
+        "of --task compiled)",
     )
     how.add_argument(
         "--early-stopping",
@@ -236,6 +247,15 @@ def parser() -> argparse.ArgumentParser:
         default=5,
         metavar="N",
         help="compare the best norms on N new seeds (default: 5; 0: no comparison)",
+    )
+    answer.add_argument(
+        "--measure",
+        metavar="NAME",
+        help="what is measured on the test part: error, accuracy, pixel_error, mean_iou, loss, a "
+        "metric of Keras's such as mean_absolute_error, with :min or :max behind it where its "
+        "name does not say which is better, or MODULE:FUNCTION:max for a function of the model "
+        "and the test part (default: error, pixel_error of a segmentation, mean_squared_error of "
+        "a regression, loss of --task compiled)",
     )
     answer.add_argument(
         "--candidates",
@@ -394,7 +414,7 @@ def _plan(arguments):
         metavar="D",
         required=True,
         help="the least difference that matters to you: in points (0.5 is half a percent of the "
-        "test examples), or in the unit of the test error where that is no share",
+        "test examples), or in the unit of the measure where that is no share",
     )
     options = plans.parse_args(arguments)
     from search.report import live
@@ -410,10 +430,10 @@ def _refuse(error, status=2):
 
 
 def _run(options):
-    if options.arch is None and options.model is None:
-        options.arch = "resnet8"
     refuse_kerastuner_roles()
     early.check(options)
+    if options.arch is None and options.model is None:
+        options.arch = early.architecture_for(options)
     executor = executors.make(options.executor, **early.of_executor(options))
     with contextlib.closing(executor):
         return _run_with(executor, options)
@@ -424,7 +444,7 @@ def _run_with(executor, options):
     import keras
     from rich.console import Console
 
-    from search import running
+    from search import fitting, running
     from search.data import load
     from search.hypermodel import NormHyperModel
     from search.report import terminal
@@ -434,6 +454,9 @@ def _run_with(executor, options):
     console = Console()
     network = options.arch or _loaded(options.model)
     data = getattr(options, "loaded", options.data)
+    if options.task is None and fitting.task_of_model(network) is not None:
+        # A compiled model may say that its task is another one than the labels look like.
+        data = options.data
     arguments = None if options.width is None else {"width": options.width}
     common = {
         "norms": options.norms,
@@ -444,14 +467,16 @@ def _run_with(executor, options):
         and [None, *map(_transform, options.transforms.split(","))],
     }
     if options.show_space:
-        data = load(data, options.data_dir, options.image_size)
-        shapes = {"input_shape": data.input_shape, "classes": data.classes}
-        model = NormHyperModel(network, arguments=arguments, **shapes, **common)
+        task = options.task or fitting.task_of_model(network)
+        form = load(data, options.data_dir, options.image_size, task).form
+        model = NormHyperModel(network, arguments=arguments, form=form, **common)
         console.print(str(model.space), markup=False, highlight=False, soft_wrap=True)
         return 0
     result = running.run(
         network,
         data=data,
+        task=options.task,
+        measure=options.measure,
         oracle=options.oracle,
         trials=options.trials,
         budget=options.budget,
@@ -654,6 +679,8 @@ def _from_anywhere(options):
         module, name = early.split_place(changed.model)
         if module.endswith(".py"):
             changed.model = f"{os.path.abspath(module)}:{name}"
+    if changed.measure is not None and changed.measure.partition(":")[0].endswith(".py"):
+        changed.measure = os.path.abspath(changed.measure)
     return changed
 
 

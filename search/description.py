@@ -11,6 +11,7 @@ import keras
 from kerasnorm.core import backends
 from search import fingerprint
 from search.jsonable import jsonable
+from search.measure import Measure
 from search.objective import Objective
 
 PACKAGES = ("kerasnorm", "keras", "keras-tuner", "numpy", "tensorflow", "jax", "torch")
@@ -91,6 +92,7 @@ class Search(Description):
         candidates: how many of the best norms these are.
         baselines: the names of the norms that they are compared with.
         ablation: how many other values of each hyperparameter are trained.
+        measure: what the answer is measured by on the test part.
     """
 
     architecture: dict[str, Any]
@@ -105,9 +107,12 @@ class Search(Description):
     candidates: int
     baselines: list[str]
     ablation: int
+    measure: Measure
 
     def settings(self) -> dict[str, Any]:
         """The first line of the journal."""
+        # Early versions knew no other than the error.
+        measure = {} if self.measure == Measure() else {"measure": self.measure.described()}
         return {
             "backend": keras.backend.backend(),
             "dtype_policy": keras.config.dtype_policy().name,
@@ -124,6 +129,7 @@ class Search(Description):
             "candidates": self.candidates,
             "baselines": self.baselines,
             "ablation": self.ablation,
+            **measure,
         }
 
     def python_call(self) -> list[str]:
@@ -131,6 +137,8 @@ class Search(Description):
         chosen = ("oracle", "trials", "epochs", "seeds", "seed", "batch_size", "learning_rate")
         arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in chosen)
         objective = f"{self.objective.name}:{self.objective.direction}"
+        if self.measure != Measure():
+            arguments += f", measure={f'{self.measure.name}:{self.measure.direction}'!r}"
         return [f"search.run(network, data, objective={objective!r}, {arguments}, out=...)"]
 
     def made_with(self, command: list[str] | None, devices: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from search import data as datasets
 from search import executors
 from search.data import places
 from search.errors import BadInput, unknown
+from search.measure import Measure
 from search.names import (
+    ARCHITECTURE_OF,
     ARCHITECTURES,
     BACKENDS,
     EXECUTOR_OPTIONS,
@@ -45,6 +47,19 @@ def check(options):
     _check_data(options)
 
 
+def architecture_for(options):
+    """The name of the architecture where neither that nor a model was named."""
+    if options.data in ARCHITECTURE_OF:
+        return ARCHITECTURE_OF[options.data]
+    loaded = getattr(options, "loaded", None)
+    to_images = options.task == "segmentation"
+    if loaded:
+        to_images = len(loaded.output_shape) > 1
+    if to_images:
+        return "pix2pixgenerator"
+    return "mlp" if loaded and len(loaded.input_shape) == 1 else "resnet8"
+
+
 def of_executor(options):
     """The options of the executor among those of the command."""
     return {name: getattr(options, name) for name in EXECUTOR_OPTIONS}
@@ -69,7 +84,12 @@ def _check_words(options):
         name = word.partition(":")[0]
         if key(name) not in map(key, TRANSFORMS):
             raise unknown("transform", name, TRANSFORMS)
-    direction_of(options.objective)
+    if options.objective is not None:
+        direction_of(options.objective)
+    if options.measure is not None:
+        place = Measure.of(options.measure).name
+        if ":" in place:
+            split_place(place, "--measure")
 
 
 def split_words(text):
@@ -122,11 +142,13 @@ def _check_data(options):
         # It is called later: it may import Keras.
         split_place(word, "--data")
     elif places.is_file(word):
-        options.loaded = datasets.load(word)
+        options.loaded = datasets.load(word, task=options.task)
         if options.augment:
             datasets.checked_augmentation(options.loaded, True)
     elif not (word in datasets.DATA or word.startswith("tfds:") or places.is_folder(word)):
         datasets.load(word)
+    elif word in datasets.DATA and options.task is not None:
+        datasets.load(word, task=options.task)
 
 
 # The backend.

@@ -1,6 +1,7 @@
 """What an evaluation needs beside Keras's own: fair moving statistics, and a word on chance."""
 
 import math
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,7 +14,11 @@ from search.formats import LAGS
 BATCHES = 16
 # An error this many deviations of a random guess below that of the commonest class is no chance.
 DEVIATIONS = 2.0
+# Of the squared error of the mean, than which no other guess has a lower one.
+ALMOST = 0.98
 CHANCE = "error at chance level"
+# What the loss may be called of which naming the mean is a guess.
+SQUARED = ("mse", "mean_squared_error", "MeanSquaredError")
 
 
 class Reestimation(keras.callbacks.Callback):
@@ -48,55 +53,105 @@ def is_readable(data):
     return data is not None and not hasattr(data, "__next__")
 
 
-def warning_of(model, training, validation, error):
+def warning_of(model, training, validation, metrics):
     """What is wrong with an evaluation, if its error is that of a guess.
 
     Args:
         model: as it was trained.
         training: its training data, or None where they cannot be read again.
-        validation: the validation data; only `(x, y)` with the numbers of classes is looked at.
-        error: the share of wrong answers, or None.
+        validation: the validation data; only `(x, y)` is looked at, with the numbers of classes, or
+            with the targets of a regression that is trained on the mean squared error.
+        metrics: of the last epoch.
 
     Returns:
         A few words, or None.
     """
-    if error is None or not _has_classes(validation):
+    guess = _guess(model, validation)
+    if guess is None or metrics.get(guess.metric) is None:
         return None
     x, y = validation[:2]
-    limit = _least_of_chance(y)
-    if limit <= 0 or error < limit:
+    if guess.limit <= 0 or metrics[guess.metric] < guess.limit:
         return None
     said = CHANCE
-    if len(np.unique(_classes(model, x))) == 1:
-        said += ", every example gets the same class"
+    if guess.says_the_same(_outputs(model, x)):
+        said += f", {guess.same}"
     estimator = Estimator(model)
     if training is None or not estimator.layers:
         return said
     variables = model.non_trainable_variables
     kept = [keras.ops.copy(variable.value) for variable in variables]
     estimator(training, BATCHES)
-    fair = float(np.mean(_classes(model, x) != y))
+    fair = guess.error(_outputs(model, x), y)
     for variable, value in zip(variables, kept, strict=True):
         variable.assign(value)
-    return said if fair >= limit else f"{said}; {LAGS} ({fair:.4f} with those of training data)"
-
-
-def _has_classes(validation):
-    """Whether validation data are arrays, with a number of a class for each example."""
-    if not isinstance(validation, (tuple, list)) or len(validation) < 2:
-        return False
-    return isinstance(validation[1], np.ndarray) and (
-        validation[1].ndim == 1 and np.issubdtype(validation[1].dtype, np.integer)
+    return (
+        said if fair >= guess.limit else f"{said}; {LAGS} ({fair:.4f} with those of training data)"
     )
 
 
-def _least_of_chance(labels):
-    """The error from which on a network is not better than always naming the commonest class."""
-    _, counts = np.unique(labels, return_counts=True)
-    chance = 1 - counts.max() / len(labels)
-    return chance - DEVIATIONS * math.sqrt(chance * (1 - chance) / len(labels))
+class _OfClasses(NamedTuple):
+    """Naming the commonest class, of an example or of a pixel."""
+
+    limit: float
+    metric: str = "val_error"
+    same: str = "every example gets the same class"
+
+    @classmethod
+    def of(cls, labels):
+        _, counts = np.unique(labels, return_counts=True)
+        chance = 1 - counts.max() / labels.size
+        return cls(chance - DEVIATIONS * math.sqrt(chance * (1 - chance) / len(labels)))
+
+    def error(self, outputs, y):
+        return float(np.mean(np.argmax(outputs, axis=-1) != y))
+
+    def says_the_same(self, outputs):
+        return len(np.unique(np.argmax(outputs, axis=-1))) == 1
 
 
-def _classes(model, x):
-    """The class that a model gives each example."""
-    return np.argmax(model.predict(x, batch_size=min(len(x), 512), verbose=0), axis=-1)
+class _OfNumbers(NamedTuple):
+    """Naming the mean."""
+
+    limit: float
+    metric: str = "val_loss"
+    same: str = "every example gets the same numbers"
+
+    @classmethod
+    def of(cls, targets):
+        return cls(ALMOST * float(np.mean((targets - targets.mean(axis=0)) ** 2)))
+
+    def error(self, outputs, y):
+        return float(np.mean((outputs - y) ** 2))
+
+    def says_the_same(self, outputs):
+        return bool(np.all(np.ptp(outputs, axis=0) == 0))
+
+
+def _guess(model, validation):
+    """What a guess is for such labels; None where that is not known."""
+    if not isinstance(validation, (tuple, list)) or len(validation) < 2:
+        return None
+    y = validation[1]
+    if not isinstance(y, np.ndarray) or y.ndim == 0 or not y.size:
+        return None
+    shape = _output_shape(model)
+    if np.issubdtype(y.dtype, np.integer) and (y.ndim == 1 or shape[:-1] == y.shape[1:]):
+        return _OfClasses.of(y)
+    loss = getattr(model, "loss", None)
+    names = (loss, getattr(loss, "__name__", None), type(loss).__name__)
+    if y.dtype.kind == "f" and shape == y.shape[1:] and set(SQUARED) & set(map(str, names)):
+        return _OfNumbers.of(y)
+    return None
+
+
+def _output_shape(model):
+    """The shape of a model's output for an example; empty where it is not known."""
+    try:
+        return tuple(model.output_shape[1:])
+    except (AttributeError, ValueError, TypeError):
+        return ()
+
+
+def _outputs(model, x):
+    """What a model gives for each example."""
+    return np.asarray(model.predict(x, batch_size=min(len(x), 512), verbose=0))

@@ -5,36 +5,42 @@ import keras
 import kerasnorm
 from search.errors import BadInput
 
-# Losses of Keras's that want other labels than integers, or another task.
-OTHER_LOSSES = {
-    "CategoricalCrossentropy": "one-hot labels",
-    "CategoricalFocalCrossentropy": "one-hot labels",
-    "BinaryCrossentropy": "labels of 0 and 1 for each output",
-    "BinaryFocalCrossentropy": "labels of 0 and 1 for each output",
-    "MeanSquaredError": "regression",
-    "MeanAbsoluteError": "regression",
-    "MeanAbsolutePercentageError": "regression",
-    "MeanSquaredLogarithmicError": "regression",
-    "Huber": "regression",
-    "LogCosh": "regression",
-    "Dice": "segmentation",
-    "Tversky": "segmentation",
+# What each loss of Keras's wants of the labels, where that is not what all tasks have.
+ONE_HOT = "one-hot labels"
+EACH_OUTPUT = "labels of 0 and 1 for each output"
+NUMBERS = "regression"
+WANTED = {
+    "SparseCategoricalCrossentropy": "integer labels",
+    "CategoricalCrossentropy": ONE_HOT,
+    "CategoricalFocalCrossentropy": ONE_HOT,
+    "Dice": ONE_HOT,
+    "Tversky": ONE_HOT,
+    "BinaryCrossentropy": EACH_OUTPUT,
+    "BinaryFocalCrossentropy": EACH_OUTPUT,
+    "MeanSquaredError": NUMBERS,
+    "MeanAbsoluteError": NUMBERS,
+    "MeanAbsolutePercentageError": NUMBERS,
+    "MeanSquaredLogarithmicError": NUMBERS,
+    "Huber": NUMBERS,
+    "LogCosh": NUMBERS,
 }
-LOSS = "Needed: SparseCategoricalCrossentropy, as labels are integers by the time of training."
+AS_COMPILED = "--task compiled (task='compiled') takes the labels as they are"
+CLASSES = f"Needed: SparseCategoricalCrossentropy, as labels are integers; or {AS_COMPILED}."
+REGRESSION = f"Needed: a loss for regression, such as MeanSquaredError; or {AS_COMPILED}."
 
 
-def check_model(model, input_shape, classes):
+def check_model(model, form):
     """Refuse a model whose inputs, outputs or loss do not fit.
 
     Args:
         model: a Keras model, compiled or not.
-        input_shape: of an example.
-        classes: how many there are.
+        form: what the data ask of it, a `search.data.parts.Form`.
 
     >>> import keras
+    >>> from search.data.parts import Form
     >>> from search.fitting import check_model
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)], name="small")
-    >>> check_model(model, (4,), 10)
+    >>> layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    >>> check_model(keras.Sequential(layers, name="small"), Form((8, 8, 1), (10,), 10))
     Traceback (most recent call last):
         ...
     search.errors.BadInput: model 'small' has 3 outputs, and the data 10 classes. Needed: an \
@@ -46,22 +52,62 @@ def check_model(model, input_shape, classes):
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise BadInput(
             f"{name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs. Needed: one "
-            "of each; the search compares classifiers only."
+            "of each."
         )
-    expected = tuple(model.inputs[0].shape[1:])
-    if len(expected) != len(input_shape) or any(
-        a is not None and a != b for a, b in zip(expected, input_shape, strict=True)
-    ):
+    given, expected = tuple(form.input_shape), tuple(model.inputs[0].shape[1:])
+    if not _fits(expected, given):
         raise BadInput(
-            f"{name} takes inputs of shape {expected}, and the data's examples have "
-            f"{tuple(input_shape)}. Needed: the same."
+            f"{name} takes inputs of shape {expected}, and the data's examples have {given}. "
+            "Needed: the same."
         )
-    shape = tuple(model.outputs[0].shape)
-    if len(shape) != 2:
+    if form.task == "compiled":
+        if not model.compiled:
+            raise BadInput(
+                f"{name} is not compiled, and task='compiled' leaves its loss and metrics to it. "
+                "Needed: a compiled model, or another task."
+            )
+        return
+    activation = last_activation(model)
+    if form.task == "regression":
+        _check_numbers(name, model, form)
+    else:
+        _check_classes(name, model, form, activation)
+    if model.compiled:
+        _check_loss(name, model.loss, activation, form.task)
+
+
+def _fits(shape, wanted):
+    """Whether a shape, in which None is any size, can be another."""
+    return len(shape) == len(wanted) and all(
+        a is None or a == b for a, b in zip(shape, wanted, strict=True)
+    )
+
+
+def _check_numbers(name, model, form):
+    """Refuse outputs that are not of the shape of the targets."""
+    shape, wanted = tuple(model.outputs[0].shape[1:]), tuple(form.output_shape)
+    if not _fits(shape, wanted):
+        raise BadInput(
+            f"{name} has outputs of shape {shape}, and the data targets of shape {wanted}. Needed: "
+            "the same."
+        )
+
+
+def _check_classes(name, model, form, activation):
+    """Refuse outputs that do not give each class a score."""
+    shape, classes = tuple(model.outputs[0].shape), form.classes
+    if form.task == "segmentation":
+        if not _fits(shape[1:-1], form.output_shape[:-1]):
+            raise BadInput(
+                f"{name} has outputs of shape {shape}. Needed: (None, "
+                f"{', '.join(map(str, form.output_shape))}), one output for each class of each "
+                "pixel."
+            )
+    elif len(shape) != 2:
         raise BadInput(
             f"{name} has outputs of shape {shape}. Needed: (None, {classes}), one output for each "
-            "class; the search compares classifiers only, and a Flatten or pooling layer may be "
-            "missing."
+            "class; a Flatten or pooling layer may be missing. For an output at each pixel: "
+            "--task segmentation (task='segmentation')."
         )
     if shape[-1] is not None and shape[-1] < classes:
         binary = " A single output for two classes becomes Dense(2)." if classes == 2 else ""
@@ -69,29 +115,25 @@ def check_model(model, input_shape, classes):
             f"{name} has {shape[-1]} output{'s' if shape[-1] > 1 else ''}, and the data {classes} "
             f"classes. Needed: an output for each class.{binary}"
         )
-    activation = last_activation(model)
     if activation == "sigmoid":
         raise BadInput(
             f"{name} ends in sigmoid, which gives each class a probability of its own. Needed: "
-            "softmax, or no activation."
+            f"softmax, or no activation; or {AS_COMPILED}."
         )
-    if model.compiled:
-        _check_loss(name, model.loss, activation)
 
 
-def _check_loss(name, loss, activation):
+def _check_loss(name, loss, activation, task):
     """Refuse a loss that wants other labels, or other outputs."""
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    # Keras has each of its losses as a function too.
-    function = getattr(loss, "__name__", None)
-    classes = {_snake(one): one for one in (*OTHER_LOSSES, "SparseCategoricalCrossentropy")}
-    kind = classes.get(function) if function else type(loss).__name__
-    if kind in OTHER_LOSSES:
-        raise BadInput(f"{name} is compiled with {kind}, for {OTHER_LOSSES[kind]}. {LOSS}")
+    kind, from_logits = _kind_of(loss)
+    wanted = WANTED.get(kind)
+    if task == "regression":
+        if wanted not in (None, NUMBERS):
+            raise BadInput(f"{name} is compiled with {kind}, for {wanted}. {REGRESSION}")
+        return
+    if wanted not in (None, WANTED["SparseCategoricalCrossentropy"]):
+        raise BadInput(f"{name} is compiled with {kind}, for {wanted}. {CLASSES}")
     if kind != "SparseCategoricalCrossentropy":
         return
-    from_logits = not function and loss.get_config().get("from_logits", False)
     if from_logits and activation == "softmax":
         raise BadInput(
             f"{name} ends in softmax, and its loss has from_logits=True. Needed: one of the two."
@@ -101,6 +143,39 @@ def _check_loss(name, loss, activation):
             f"{name} ends without an activation, and its loss wants probabilities. Needed: "
             "SparseCategoricalCrossentropy(from_logits=True), or a softmax."
         )
+
+
+def _kind_of(loss):
+    """The name of the class of a loss, and whether it takes logits."""
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    # Keras has each of its losses as a function too.
+    function = getattr(loss, "__name__", None)
+    if function:
+        return {_snake(one): one for one in WANTED}.get(function), False
+    kind = type(loss).__name__
+    known = kind in WANTED
+    return kind, known and loss.get_config().get("from_logits", False)
+
+
+def task_of_model(model):
+    """The task that a compiled model's loss says it is for; None where it does not."""
+    if not (isinstance(model, keras.Model) and model.compiled):
+        return None
+    wanted = WANTED.get(_kind_of(model.loss)[0])
+    return "regression" if wanted == NUMBERS else None
+
+
+def usual_compilation(task, logits):
+    """Loss and metrics for a model that has none.
+
+    Args:
+        task: `"classification"`, `"segmentation"` or `"regression"`.
+        logits: whether the outputs are not probabilities.
+    """
+    if task == "regression":
+        return keras.losses.MeanSquaredError(), ["mean_absolute_error"]
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=logits), ["accuracy"]
 
 
 def _snake(name):

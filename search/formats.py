@@ -49,10 +49,11 @@ def error(value, percent: bool, sign: bool = False) -> str:
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of the examples, by its name.
 
-    >>> is_share("val_error"), is_share("val_loss")
-    (True, False)
+    >>> is_share("val_error"), is_share("val_loss"), is_share("val_mean_squared_error")
+    (True, False, False)
     """
-    return bool(re.search("error|acc(uracy)?($|_)", metric))
+    apart = re.search("squared|absolute|percentage|logarithmic", metric)
+    return not apart and bool(re.search("error|acc(uracy)?($|_)", metric))
 
 
 def score(value, metric: str, percent: bool) -> str:
@@ -109,3 +110,12 @@ def count(amount: int, what: str) -> str:
     ('1 seed', '1,200 trials')
     """
     return f"{amount:,} {what}{'' if amount == 1 else 's'}"
+
+
+def capital(words: str) -> str:
+    """Words that begin a sentence.
+
+    >>> capital("test R2 score")
+    'Test R2 score'
+    """
+    return words[:1].upper() + words[1:]

@@ -11,12 +11,15 @@ import numpy as np
 import kerasnorm
 from kerasnorm import models
 from search import fingerprint
+from search.data.parts import Form
 from search.errors import BadInput, SearchError, one_line, unknown
-from search.fitting import check_model, last_activation
+from search.fitting import check_model, last_activation, usual_compilation
 from search.space import NormSpace, Place
 
 # How the norms of a trained model begin.
 STARTS = ("fresh", "preserved", "converted")
+# Architectures whose outputs are images.
+TO_IMAGES = ("Pix2PixGenerator",)
 
 
 class NormHyperModel(keras_tuner.HyperModel):
@@ -32,7 +35,8 @@ class NormHyperModel(keras_tuner.HyperModel):
         space: a `NormSpace`; None makes one from the network's norm sites, for which a function is
             called once.
         compile: `compile(model, values)`, which compiles a model that is not; None takes Adam and
-            cross-entropy over integer labels. A learning rate that is searched is set afterwards.
+            cross-entropy over integer labels, or the mean squared error of a regression. A learning
+            rate that is searched is set afterwards.
         learning_rate: of that Adam, where it is not searched.
         transforms: for Consistent Normalization, the identity (None) first; see
             `kerasnorm.ConsistentModel`. Searched is then how many of them, from the first on, have
@@ -46,6 +50,9 @@ class NormHyperModel(keras_tuner.HyperModel):
         start_examples: how many of them at most.
         input_shape, classes: of the data. An architecture given by its name needs them; any other
             network is refused where it does not fit them.
+        form: the same for any task, as `search.data.Data.form` has it.
+        tried: `tried(model)` is called once with a compiled model that is not trained, and refuses
+            what will not work with it.
         arguments: further ones of that architecture.
         **options: of `NormSpace`, where `space` is None.
 
@@ -84,6 +91,8 @@ class NormHyperModel(keras_tuner.HyperModel):
         start="fresh",
         start_data=None,
         start_examples=512,
+        form=None,
+        tried=None,
         **options,
     ):
         super().__init__(name="norms")
@@ -98,7 +107,10 @@ class NormHyperModel(keras_tuner.HyperModel):
         # KerasTuner's own tuners forget both before each trial.
         self._policy = keras.config.dtype_policy()
         self._distribution = keras.distribution.distribution()
-        self._shapes = (input_shape, classes)
+        if form is None and None not in (input_shape, classes):
+            form = Form(tuple(input_shape), (classes,), classes)
+        self.form = form
+        self._tried = tried
         self._arguments = arguments or {}
         self._builder = self._builder_of(network)
         if space is not None and options:
@@ -132,6 +144,8 @@ class NormHyperModel(keras_tuner.HyperModel):
             given = isinstance(self.network, keras.Model)
             network = fingerprint.of_network(self.network if given else model, weights=given)
             self._finish(model, self.space.active({}))
+            if self._tried is not None:
+                self._tried(model)
             trained = {"network": network, "training": fingerprint.of_training(model)}
             if self.start == "converted":
                 trained["start"] = {"norms": self.start, "examples": self.start_examples}
@@ -187,21 +201,16 @@ class NormHyperModel(keras_tuner.HyperModel):
         return model.fit(*args, **kwargs)
 
     def _compile(self, model, values):
-        logits = last_activation(model) != "softmax"
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
-        model.compile(
-            keras.optimizers.Adam(self.learning_rate),
-            loss,
-            metrics=["accuracy"],
-            jit_compile=self.jit_compile,
-        )
+        task = "classification" if self.form is None else self.form.task
+        loss, metrics = usual_compilation(task, last_activation(model) != "softmax")
+        optimizer = keras.optimizers.Adam(self.learning_rate)
+        model.compile(optimizer, loss, metrics=metrics, jit_compile=self.jit_compile)
 
     def _builder_of(self, network):
         """A function of a norm spec."""
         if isinstance(network, str):
             function = _architecture(network)
-            if None in self._shapes:
-                raise BadInput(f"architecture {network!r} needs input_shape and classes.")
+            self._check_architecture(network)
             return lambda spec: function(*self._shapes, norm=spec, **self._arguments)
         if isinstance(network, keras.Model):
             preserve = self.start != "fresh"
@@ -212,6 +221,33 @@ class NormHyperModel(keras_tuner.HyperModel):
             f"network={network!r}. Needed: a function of a norm spec, a Keras model, or the name "
             "of an architecture."
         )
+
+    @property
+    def _shapes(self):
+        """What an architecture is called with first."""
+        return self.form.input_shape, self.form.outputs
+
+    def _check_architecture(self, network):
+        """Refuse an architecture for another task, and set what the task asks of it."""
+        form = self.form
+        if form is None:
+            raise BadInput(f"architecture {network!r} needs input_shape and classes.")
+        if form.task == "compiled":
+            raise BadInput(
+                f"task='compiled' and the architecture {network!r}, which is not. Needed: a "
+                "compiled model, or another task."
+            )
+        wanted = architectures(form.task, images=len(form.output_shape) > 1)
+        name = _architecture(network).__name__
+        if name not in wanted:
+            raise BadInput(
+                f"architecture {name} gives outputs of another shape than {form.output_shape}, "
+                f"which a {form.task} of these data needs. Needed: {' or '.join(wanted)}, or a "
+                "model of your own."
+            )
+        usual = {"regression": None, "segmentation": "softmax"}
+        if form.task in usual:
+            self._arguments = {"classifier_activation": usual[form.task], **self._arguments}
 
     def _first_model(self):
         """What the network's function returns; if it fails, an error that says how."""
@@ -251,8 +287,8 @@ class NormHyperModel(keras_tuner.HyperModel):
         model = self.network if isinstance(self.network, keras.Model) else self._first_model()
         with _refusals():
             space = NormSpace(model, **options)
-        if None not in self._shapes:
-            check_model(model, *self._shapes)
+        if self.form is not None:
+            check_model(model, self.form)
         if model is self.network:
             return space
         self._first = model
@@ -301,25 +337,30 @@ def _refusals():
         raise BadInput(str(error)) from error
 
 
-def architectures():
-    """The names of the architectures that can be searched by name: all that classify.
+def architectures(task="classification", images=False):
+    """The names of the architectures that can be searched by name.
+
+    Args:
+        task: that they are for.
+        images: of a regression, whether an image is the target.
 
     >>> from search.hypermodel import architectures
-    >>> "ResNet8" in architectures()
-    True
+    >>> "ResNet8" in architectures(), architectures("segmentation")
+    (True, ['Pix2PixGenerator'])
     """
-    return sorted(_functions())
+    to_images = task == "segmentation" or images
+    return sorted(name for name in _functions() if (name in TO_IMAGES) == to_images)
 
 
 def _functions():
-    """The architectures by their names."""
+    """The architectures by their names: all that take a number of classes, but for critics."""
     found = {name: getattr(models, name) for name in models.__all__}
     parameters = {name: inspect.signature(value).parameters for name, value in found.items()}
-    # Where `classes` has a default it counts the channels of an image.
     return {
         name: found[name]
         for name, known in parameters.items()
-        if "classes" in known and known["classes"].default is inspect.Parameter.empty
+        if name in TO_IMAGES
+        or ("classes" in known and known["classes"].default is inspect.Parameter.empty)
     }
 
 

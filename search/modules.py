@@ -23,6 +23,12 @@ def module_of_name(name):
     return module
 
 
+def imported_from(path):
+    """The module that the user named before by the same file; None where there is none."""
+    wanted = os.path.abspath(path)
+    return next((sys.modules.get(name) for name, file in _named.items() if file == wanted), None)
+
+
 def module_of_file(path, name=None):
     """The module of a file.
 
@@ -37,7 +43,12 @@ def module_of_file(path, name=None):
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        # Half a module is none.
+        del sys.modules[name]
+        raise
     _named[name] = os.path.abspath(path)
     return module
 

@@ -6,12 +6,23 @@ the table in `kerasnorm.norms`; tests compare the other lists with what they sta
 
 import importlib.util
 import os
+import re
 import sys
 
 from search.errors import BadInput
 
 BACKENDS = ("tensorflow", "jax", "torch")
-DATA = ("digits", "multidomain")
+# The sets that come with the search, and the architecture that `--data` alone takes.
+ARCHITECTURE_OF = {
+    "digits": "resnet8",
+    "multidomain": "resnet8",
+    "diabetes": "mlp",
+    "shapes": "pix2pixgenerator",
+    "edges2photos": "pix2pixgenerator",
+}
+DATA = tuple(ARCHITECTURE_OF)
+# What a network is trained for; the last one is whatever it is compiled for.
+TASKS = ("classification", "regression", "segmentation", "compiled")
 
 
 def _table():
@@ -38,7 +49,9 @@ PLACEMENTS = ("all", "first", "stages")
 ARCHITECTURES = (
     "AllCNNC",
     "LeNet",
+    "MLP",
     "NIN",
+    "Pix2PixGenerator",
     "ResNet101",
     "ResNet110",
     "ResNet152",
@@ -67,14 +80,11 @@ KERASTUNER_VARIABLES = (
     "KERASTUNER_ORACLE_IP",
     "KERASTUNER_ORACLE_PORT",
 )
-# Well-known metrics of the validation part, and whether less or more of each is better.
-DIRECTIONS = {
-    "val_error": "min",
-    "val_loss": "min",
-    "val_accuracy": "max",
-    "val_sparse_categorical_accuracy": "max",
-    "val_categorical_accuracy": "max",
-}
+# Parts of the names of metrics of which less is better, and of those of which more is.
+LESS = re.compile(
+    "error|loss|crossentropy|divergence|hinge|poisson|logcosh|log_cosh|^(val_)?(mae|mape|mse|msle)$"
+)
+MORE = re.compile("acc(uracy)?($|_)|auc|precision|recall|iou|f1|fbeta|r2|similarity|sensitivity")
 
 
 def key(word):
@@ -85,6 +95,18 @@ def key(word):
     'scaleandpad'
     """
     return word.strip().lower().replace("_", "").replace("-", "")
+
+
+def direction_by_name(metric):
+    """`"min"` or `"max"` where a metric's name says which is better; else None.
+
+    >>> from search.names import direction_by_name
+    >>> direction_by_name("val_mean_squared_error"), direction_by_name("R2Score")
+    ('min', 'max')
+    """
+    name = metric.lower()
+    less, more = (bool(words.search(name)) for words in (LESS, MORE))
+    return None if less == more else "min" if less else "max"
 
 
 def refuse_kerastuner_roles():
@@ -101,14 +123,14 @@ def direction_of(objective):
     """The name and the direction of an objective that is given as text.
 
     >>> from search.names import direction_of
-    >>> direction_of("val_f1_score:max")
-    ('val_f1_score', 'max')
+    >>> direction_of("val_my_score:max")
+    ('val_my_score', 'max')
     """
     name, _, direction = objective.partition(":")
-    direction = direction or DIRECTIONS.get(name)
+    direction = direction or direction_by_name(name)
     if not name or direction not in ("min", "max"):
         raise BadInput(
             f"objective {objective!r} does not say whether less or more of it is better. Needed: "
-            f"one of {', '.join(DIRECTIONS)}, or its name with :min or :max."
+            "a name that does, such as val_error or val_accuracy, or one with :min or :max."
         )
     return name, direction

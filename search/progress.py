@@ -101,15 +101,26 @@ class Progress(Observer):
         budget: seconds for the trials, or None.
         console: a `rich.console.Console`; None is the terminal.
         lines: how many of the last trials the live table shows.
+        measured: what is measured on the test part, in words.
     """
 
-    def __init__(self, trials, epochs, objective, budget=None, console=None, lines=12):
+    def __init__(
+        self,
+        trials,
+        epochs,
+        objective,
+        budget=None,
+        console=None,
+        lines=12,
+        measured="test error",
+    ):
         self.trials = trials
         self.epochs = epochs
         self.objective = Objective.of(objective)
         self.budget = budget
         self.console = console or Console()
         self.lines = lines
+        self.measured = measured
         self.rows = []
         self.best = None
         self.now = {}
@@ -212,7 +223,7 @@ class Progress(Observer):
             return f"failed ({row.reason})"
         value, name = row.score, self.objective.name
         if self.title == "Answer":
-            value, name = row.test_error, "test error"
+            value, name = row.test_error, self.measured
         if row.status is Status.STOPPED:
             return f"stopped after epoch {row.epochs} ({name} {value:.4f})"
         return f"{name} {value:.4f}"
@@ -244,7 +255,7 @@ class Progress(Observer):
 
     def _table(self):
         table = Table(box=box.SIMPLE, expand=True)
-        result = "test error" if self.title == "Answer" else self.objective.name
+        result = self.measured if self.title == "Answer" else self.objective.name
         table.add_column("trial" if self.title == "Search" else "seed", justify="right")
         table.add_column("norm", ratio=1, overflow="fold")
         table.add_column(result, justify="right")

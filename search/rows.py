@@ -148,7 +148,8 @@ class Row(Mapping):
         step_seconds: the median time of a train step.
         seconds: the time of all.
         fit_seconds: of this, the time inside of `fit`.
-        test_error: the share of wrong answers on the test part.
+        test_error: what the answer's measure gave on the test part: the share of wrong answers,
+            where nothing else was asked for.
         started: when, in ISO format.
         warning: what looks wrong with its evaluation.
         worker: which worker trained it, where it was not the driver's own process.
@@ -271,7 +272,7 @@ class AnswerRow(Row):
         role: `"candidate"`, `"baseline"` or `"ablation"`.
         changed: of the ablation, the hyperparameter that is changed, and its other value.
         around: of the ablation, the arm that it changes.
-        test_values: what the test error is the mean of, a value for each test example, as
+        test_values: what `test_error` is the mean of, a value for each test example, as
             `search.examples` packs it. Early versions did not write it.
     """
 

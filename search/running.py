@@ -6,10 +6,8 @@ import html
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from kerasnorm.core import backends
-from search import calls, executors, formats, stopping
+from search import calls, executors, fitting, formats, measuring, stopping
 from search import data as datasets
 from search.batches import Batches
 from search.description import Search, architecture_of, transforms_of
@@ -80,7 +78,7 @@ def run(
     budget=None,
     epochs=10,
     seeds=5,
-    objective="val_error",
+    objective=None,
     executor="inline",
     workers=None,
     trial_seconds=None,
@@ -113,6 +111,8 @@ def run(
     command=None,
     options=None,
     console=None,
+    task=None,
+    measure=None,
 ):
     """Search the norms of a network on some data, and say how sure the answer is.
 
@@ -128,7 +128,8 @@ def run(
         epochs: of a full training.
         seeds: on how many new seeds the best norms and the plain ones are trained for the answer; 0
             is none, and no answer.
-        objective: measured on the validation part; see `NormTuner`.
+        objective: measured on the validation part; see `NormTuner`. None is `"val_error"`, or
+            `"val_loss"` of a regression and of what a model is compiled for.
         executor: where trainings run: `"inline"`, in this process; `"processes"`, in other
             processes of this machine; `"ray"`, on a Ray cluster; or a
             `search.executors.base.Executor`.
@@ -167,6 +168,14 @@ def run(
         command: what replays this search, for the manifest.
         options: of the command, for who resumes it.
         console: a `rich.console.Console` to show progress on; False shows nothing.
+        task: what is trained for; see `search.data.load`. A model that is compiled for a regression
+            says so itself.
+        measure: of the answer, on the test part: `"error"`, `"accuracy"`, `"pixel_error"`,
+            `"mean_iou"`, `"loss"`; a metric of Keras's or its name; or `function(model, test)` with
+            its direction, `(function, "max")` or `"MODULE:FUNCTION:max"`. It gets a part with `x`
+            and `y`, and returns a number, or the number and an array with a value for each example
+            that it is the mean of. None is the share of wrong answers, or of wrong pixels, the mean
+            squared error of a regression, or the loss of what a model is compiled for.
 
     Returns:
         A `Result`.
@@ -187,7 +196,6 @@ def run(
         batch_size=batch_size,
         seed=seed,
     )
-    chosen_objective = objective_of(objective)
     chosen_executor = executors.make(
         executor,
         workers=workers,
@@ -198,7 +206,13 @@ def run(
     )
     if deterministic:
         backends.be_deterministic()
-    loaded = datasets.load(data, data_dir, image_size)
+    loaded = datasets.load(data, data_dir, image_size, task or fitting.task_of_model(network))
+    if objective is None:
+        by_loss = loaded.task in ("regression", "compiled")
+        objective = "val_loss" if by_loss else "val_error"
+    chosen_objective = objective_of(objective)
+    chosen_measure, by = measuring.chosen(measure, loaded.task)
+    test = measuring.Test(loaded, chosen_measure, by)
     augmentation = datasets.checked_augmentation(loaded, augmentation)
     hypermodel = NormHyperModel(
         network,
@@ -206,8 +220,8 @@ def run(
         learning_rate=learning_rate,
         transforms=transforms,
         jit_compile=jit_compile,
-        input_shape=loaded.input_shape,
-        classes=loaded.classes,
+        form=loaded.form,
+        tried=test.check,
         arguments=arguments,
         start=start,
         start_data=loaded.train.x,
@@ -224,6 +238,7 @@ def run(
         space=hypermodel.space.rows(),
         oracle=oracle if isinstance(oracle, str) else type(oracle).__name__,
         objective=Objective.of(chosen_objective),
+        measure=chosen_measure,
         trials=trials,
         budget=budget,
         epochs=epochs,
@@ -249,7 +264,7 @@ def run(
         chosen_executor,
         Inputs(loaded, batch_size, augmentation),
         early_stopping,
-        TestError(loaded),
+        test,
     )
     made = jsonable(description.made_with(command, chosen_executor.devices))
     with Store(out, description.settings(), resume, {**call, "made": made}) as store:
@@ -277,7 +292,14 @@ def _searched(wiring, store, manifest, console):
     progress = None
     if console is not False:
         trials = int(min(search.trials, space.size()))
-        progress = Progress(trials, search.epochs, search.objective, search.budget, console)
+        progress = Progress(
+            trials,
+            search.epochs,
+            search.objective,
+            search.budget,
+            console,
+            measured=search.measure.said,
+        )
     reporter = live.Reporter(store.folder, store.rows, manifest)
     driver = wiring.driver(store, search.candidates, search.budget, Observers(progress, reporter))
 
@@ -333,34 +355,8 @@ class Inputs:
         part = self.data.validation
         return (batches,), {
             "validation_data": (part.x, part.y),
-            "validation_batch_size": _whole_batches(len(part)),
+            "validation_batch_size": measuring.whole_batches(len(part)),
         }
-
-
-class TestError:
-    """The share of wrong answers on the test part, and which examples were wrong.
-
-    Args:
-        data: a `Data`.
-    """
-
-    # Not a test, whatever pytest makes of the name.
-    __test__ = False
-
-    def __init__(self, data):
-        self.data = data
-
-    def __call__(self, model, task):
-        part = self.data.test
-        outputs = model.predict(part.x, batch_size=_whole_batches(len(part)), verbose=0)
-        wrong = np.argmax(outputs, axis=-1) != part.y
-        return float(np.mean(wrong)), wrong
-
-
-def _whole_batches(count, most=512):
-    """A batch size with few batches of nearly one size: other sizes are compiled anew."""
-    batches = -(-count // most)
-    return -(-count // batches)
 
 
 def _baselines(space, asked):

@@ -29,8 +29,8 @@ class Runner:
         hypermodel: a `keras_tuner.HyperModel`.
         inputs: `inputs(task) -> (args, kwargs)` of `hypermodel.fit`; new ones for each task.
         objective: a `keras_tuner.Objective`.
-        test: `test(model, task)` gives the error on the test part, for tasks that ask for it, or
-            the error and the value of each test example that it is the mean of.
+        test: `test(model, task)` measures a model on the test part, for tasks that ask for it: a
+            number, or this and the value of each test example that it is the mean of, or None.
         reestimate: whether moving statistics are measured anew before each evaluation.
         deterministic: whether a process that it is sent to is to use only operations that repeat
             bit for bit.
@@ -124,7 +124,7 @@ class Runner:
             model,
             training if evaluation.is_readable(training) else None,
             kwargs.get("validation_data"),
-            found["metrics"].get("val_error"),
+            found["metrics"],
         )
         if task.test:
             found |= _tested(self.test(model, task))
@@ -199,8 +199,10 @@ def _tested(measured):
     """What a test gave, as entries of the row."""
     if not isinstance(measured, tuple):
         return {"test_error": measured}
-    error, values = measured
-    return {"test_error": error, "test_values": examples.packed(values)}
+    value, values = measured
+    return {"test_error": value} | (
+        {} if values is None else {"test_values": examples.packed(values)}
+    )
 
 
 def _runner_of(settings, state):

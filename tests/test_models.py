@@ -29,6 +29,7 @@ RESNETS = {
     "ResNet110": ((32, 32, 3), 10, 1_727_962),
 }
 OTHERS = {
+    "MLP": ((10,), 3),
     "LeNet": ((32, 32, 3), 10),
     "VGG13": ((32, 32, 3), 10),
     "NIN": ((32, 32, 3), 10),
@@ -70,6 +71,7 @@ CASES = {
     "basic-mode-first": (BASIC, (8, 8, 3), 3, ("mode", "batch"), {}),
     "projected-none": (PROJECTED, (8, 8, 3), 3, None, {}),
     "bottleneck-ilm_group": (BOTTLENECK, (16, 16, 3), 3, ("ilm_group", "batch"), {}),
+    "MLP-mode": (models.MLP, (10,), 3, "mode", {"width": 8}),
     "LeNet-mode_group": (models.LeNet, (16, 16, 1), 4, "mode_group", {}),
     "LeNet-consistent": (models.LeNet, (16, 16, 1), 4, CONSISTENT, {}),
     "LeNet-keras": (models.LeNet, (16, 16, 1), 4, ("keras_group", "keras_rms"), {}),

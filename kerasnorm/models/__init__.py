@@ -1,4 +1,6 @@
-"""The architectures of the papers, with any norm: functions that return functional Keras models.
+"""The architectures of the papers, and one for tables, with any norm.
+
+They are functions that return functional Keras models.
 
 All take `(input_shape, classes, norm="batch", ...)`. `norm` is a norm spec, a pair `(first, rest)`,
 or `{"stages": [spec, ...]}`; group arguments that a spec leaves open are "auto". With None there is
@@ -11,6 +13,7 @@ no norm, and the convolution before it has a bias.
 """
 
 from kerasnorm.models.convolutional import NIN, VGG13, AllCNNC, LeNet
+from kerasnorm.models.mlp import MLP
 from kerasnorm.models.network import Network, Site, plan
 from kerasnorm.models.pix2pix import Pix2PixDiscriminator, Pix2PixGenerator
 from kerasnorm.models.resnet import (
@@ -28,6 +31,7 @@ from kerasnorm.models.resnet import (
 from kerasnorm.models.transformer import TransformerEncoder
 
 __all__ = [
+    "MLP",
     "NIN",
     "VGG13",
     "AllCNNC",

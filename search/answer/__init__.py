@@ -6,7 +6,7 @@ How a difference is judged. Every arm is trained on the same seeds and tested on
 A difference has a value for each seed and each example, and both are chance: the answer is for
 other seeds and other examples of this kind (`search.answer.crossed`). Where there are no values
 per example, the seeds alone count, with Student's paired t test, and the answer says so. The
-reference is the baseline with the lowest mean test error. It was chosen by the same errors that it
+reference is the baseline with the best mean. It was chosen by the same errors that it
 is compared by, so it looks better than it is: that can hide that a candidate is better, but cannot
 make it so; where a candidate is worse, the p-value is multiplied by the number of baselines that
 could have been chosen. "Better" and "worse" are two one-sided claims per candidate, and the 5 % are
@@ -56,6 +56,7 @@ from search.answer.results import (
     Arm,
     Comparison,
 )
+from search.measure import Measure
 from search.objective import Objective
 from search.rows import AnswerRow, TrialRow
 
@@ -93,8 +94,8 @@ def conclude(
     Args:
         trial_rows: the trials of the search.
         run_rows: the runs of the candidates, the baselines and the ablation.
-        manifest: what was searched; used are "direction", "objective", "seeds", "data" and
-            "baselines".
+        manifest: what was searched; used are "direction", "objective", "measure", "seeds", "data"
+            and "baselines".
         complete: whether these are all runs; of a part of them no verdict is given.
         explain: whether to find out which hyperparameters matter, which takes a while.
 
@@ -111,7 +112,8 @@ def conclude(
     notes: list[str] = []
     trials, runs = list(map(TrialRow.of, trial_rows)), list(map(AnswerRow.of, run_rows))
     seeds = seeds_of(runs, manifest)
-    every = collect(runs, seeds, notes)
+    measure = Measure.found(manifest)
+    every = collect(runs, seeds, measure, notes)
     main = [arm for arm in every if arm.role != "ablation"]
     main.sort(key=lambda arm: math.inf if arm.mean is None else arm.mean)
     candidates = [arm for arm in main if arm.role == "candidate"]
@@ -135,11 +137,11 @@ def conclude(
     order = objective.ranked(trials)
     ablation_arms = [arm for arm in every if arm.role == "ablation"]
     ablated = ablated_arm(runs, order, main) if ablation_arms else None
-    percent = bool((manifest.get("data") or {}).get("classes")) and all(
-        0 <= error <= 1 for arm in every for error in arm.errors.values()
+    percent = measure.share and all(
+        0 <= measure.cost(error) <= 1 for arm in every for error in arm.errors.values()
     )
     if verdict == BETTER:
-        notes += other_baselines(best, baselines, reference)
+        notes += other_baselines(best, baselines, reference, measure)
     pareto, beaten = front_of_arms(main, comparisons, notes if complete else [])
     answer = Answer(
         advice="",
@@ -150,6 +152,7 @@ def conclude(
         best_values=best.values if best else {},
         rests_on=COMPARED if best else None,
         percent=percent,
+        measure=measure,
         reference=reference.name if reference else None,
         arms=main,
         comparisons=comparisons,
@@ -170,6 +173,12 @@ def conclude(
     if best is None and order:
         answer.best, answer.best_spec = order[0].words, order[0].spec
         answer.best_values, answer.rests_on = dict(order[0].hyperparameters), VALIDATION
+    if measure.direction == "max":
+        # What was compared were costs.
+        answer.arms = [arm.turned() for arm in answer.arms]
+        answer.ablation_arms = [arm.turned() for arm in answer.ablation_arms]
+        answer.comparisons = [one.turned() for one in answer.comparisons]
+        answer.ablation = [one.turned() for one in answer.ablation]
     unasked = manifest.get("baselines") == []
     answer.advice, answer.reason = advise(answer, len(seeds), order, objective, complete, unasked)
     if answer.rests_on == COMPARED:

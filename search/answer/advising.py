@@ -50,8 +50,9 @@ def advise(
         )
     best = answer.arm(answer.best)
     on_seeds = f"on {formats.count(seeds, 'seed')}"
+    measure = answer.measure
     error = formats.error(best.mean, percent)
-    lowest = f"it has the lowest mean test error {on_seeds}, {error}"
+    lowest = f"it has the {measure.best} mean {measure.said} {on_seeds}, {error}"
     count = len(answer.comparisons)
     candidates = formats.count(count, "candidate")
     if answer.reference is None:
@@ -62,14 +63,15 @@ def advise(
     if answer.verdict == BETTER:
         comparison = next(c for c in answer.comparisons if c.name == best.name)
         reference = answer.arm(answer.reference)
+        ends = sorted(-measure.cost(end) for end in (comparison.low, comparison.high))
         new = "new seeds and test examples" if comparison.examples else "new seeds, these examples"
         return f"Use {best.name}", (
-            f"its test error, {error}, is lower than that of the best plain norm, {reference.name} "
-            f"({formats.error(reference.mean, percent)}), by "
-            f"{formats.points(-comparison.difference, percent)} "
+            f"its {measure.said}, {error}, is {measure.better} than that of the best plain norm, "
+            f"{reference.name} ({formats.error(reference.mean, percent)}), by "
+            f"{formats.points(abs(comparison.difference), percent)} "
             f"(95 % confidence interval "
-            f"{formats.points(-comparison.high, percent).removesuffix(' points')} to "
-            f"{formats.points(-comparison.low, percent)} for {new}, "
+            f"{formats.points(ends[0], percent).removesuffix(' points')} to "
+            f"{formats.points(ends[1], percent)} for {new}, "
             f"{formats.count(comparison.seeds, 'seed')}, "
             f"p {formats.p_value(comparison.adjusted_p)} for all comparisons together)."
         )
@@ -104,23 +106,25 @@ def note_places(answer: Answer) -> list[str]:
     best, first = answer.arm(answer.best), answer.arms[0]
     notes = []
     if first is not best:
-        by = f"is lower by {formats.points(best.mean - first.mean, answer.percent)}"
+        by = f"is {answer.measure.better} by "
+        by += formats.points(abs(best.mean - first.mean), answer.percent)
         why = (
             "it did not finish on every seed"
             if first.unfinished
             else "that is not more than chance explains on these seeds"
         )
         notes.append(
-            f"{first.name} stands above {best.name} in the leaderboard: its mean test error {by}, "
-            f"but {why}."
+            f"{first.name} stands above {best.name} in the leaderboard: its mean "
+            f"{answer.measure.said} {by}, but {why}."
         )
     if best.name in answer.beaten:
         other, better_in = answer.beaten[best.name]
         saved = {"time": "less time for a train step", "parameters": "fewer parameters"}
         if "error" not in better_in:
+            needs = " and ".join(saved[one] for one in better_in)
             notes.append(
-                f"{best.name} is recommended for its test error alone. {other} was not shown to "
-                f"have a higher one, and needs {' and '.join(saved[one] for one in better_in)}."
+                f"{best.name} is recommended for its {answer.measure.said} alone. {other} was not "
+                f"shown to have a {answer.measure.worse} one, and needs {needs}."
             )
     return notes
 
@@ -131,9 +135,12 @@ def note_chance(answer: Answer) -> list[str]:
     if not judged:
         return []
     if any(one.examples is None for one in judged):
+        why = "Not all trainings have a value for each test example"
+        if not any(arm.values_of for arm in answer.arms):
+            why = f"There is no {answer.measure.words} of a single test example"
         return [
-            "Not all trainings have a value for each test example, so the seeds alone count: what "
-            "is said holds for new seeds on these very test examples."
+            f"{why}, so the seeds alone count: what is said holds for new seeds on these very test "
+            "examples."
         ]
     one = next((one for one in judged if one.name == answer.best), judged[0])
     share = {

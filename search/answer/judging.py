@@ -23,6 +23,7 @@ from search.answer.results import (
     Comparison,
     is_finite,
 )
+from search.measure import Measure
 from search.rows import AnswerRow, Status, TrialRow
 
 NOT_RUN = "not run"
@@ -37,8 +38,10 @@ def seeds_of(run_rows: Sequence[AnswerRow], manifest: Mapping[str, Any]) -> list
     return list(dict.fromkeys([*planned, *(row.seed for row in run_rows)]))
 
 
-def collect(run_rows: Sequence[AnswerRow], seeds: Sequence[int], notes: list[str]) -> list[Arm]:
-    """The arms, each with all its seeds."""
+def collect(
+    run_rows: Sequence[AnswerRow], seeds: Sequence[int], measure: Measure, notes: list[str]
+) -> list[Arm]:
+    """The arms, each with all its seeds, and what was measured as costs."""
     rows_of: dict[tuple[str, str], dict[int, AnswerRow]] = {}
     for row in run_rows:
         runs = rows_of.setdefault((row.role, row.arm), {})
@@ -53,14 +56,14 @@ def collect(run_rows: Sequence[AnswerRow], seeds: Sequence[int], notes: list[str
             name=name,
             role=role,
             spec=first.spec,
-            errors={seed: float(row.test_error) for seed, row in finished.items()},
+            errors={seed: measure.cost(float(row.test_error)) for seed, row in finished.items()},
             values_of={
-                seed: examples.unpacked(row.test_values)
+                seed: measure.cost(examples.unpacked(row.test_values))
                 for seed, row in finished.items()
                 if row.test_values is not None
             },
             unfinished={
-                seed: _reason(runs[seed]) if seed in runs else NOT_RUN
+                seed: _reason(runs[seed], measure) if seed in runs else NOT_RUN
                 for seed in seeds
                 if seed not in finished
             },
@@ -91,17 +94,19 @@ def _set_interval(arm: Arm, alpha: float) -> None:
         arm.low, arm.high = arm.mean - half, arm.mean + half
         if min(one.min() for one in values) >= 0:
             arm.low = max(0.0, arm.low)
+        if max(one.max() for one in values) <= 0:
+            arm.high = min(0.0, arm.high)
 
 
 def _finished(row: AnswerRow) -> bool:
     return row.status is not Status.FAILED and is_finite(row.test_error)
 
 
-def _reason(row: AnswerRow) -> str:
+def _reason(row: AnswerRow, measure: Measure) -> str:
     if row.reason:
         return row.reason
     error = row.test_error
-    return "failed" if error is None else f"test error {formats.number(error)}"
+    return "failed" if error is None else f"{measure.said} {formats.number(error)}"
 
 
 def best_baseline(baselines: Sequence[Arm], notes: list[str]) -> Arm | None:
@@ -225,7 +230,9 @@ def judge(
     return NO_DIFFERENCE, reference
 
 
-def other_baselines(best: Arm, baselines: Sequence[Arm], reference: Arm) -> list[str]:
+def other_baselines(
+    best: Arm, baselines: Sequence[Arm], reference: Arm, measure: Measure
+) -> list[str]:
     """Baselines that the winner was not shown to beat: worse on average, but of wide spread."""
     notes = []
     for arm in baselines:
@@ -237,8 +244,8 @@ def other_baselines(best: Arm, baselines: Sequence[Arm], reference: Arm) -> list
         )
         if 2 * p > ALPHA:
             notes.append(
-                f"Against {arm.name} by itself, whose error varies more with the seed, no "
-                f"difference was shown (p {formats.p_value(min(1.0, 2 * p))})."
+                f"Against {arm.name} by itself, whose {measure.words} varies more with the seed, "
+                f"no difference was shown (p {formats.p_value(min(1.0, 2 * p))})."
             )
     return notes
 

@@ -1,10 +1,11 @@
 """What an answer consists of: arms, comparisons, and the answer itself."""
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
 
 from search import importance
+from search.measure import Measure
 
 ALPHA = 0.05
 # With two seeds a t test has one degree of freedom, and rests on chance alone.
@@ -21,7 +22,11 @@ VALIDATION = "validation"
 
 @dataclass
 class Arm:
-    """One way to train, on all its seeds; the interval is one of several that hold at once."""
+    """One way to train, on all its seeds; the interval is one of several that hold at once.
+
+    While an answer is being found, `errors` are costs, of which less is better; in the answer they
+    are what was measured.
+    """
 
     name: str
     role: str
@@ -39,6 +44,17 @@ class Arm:
     changed: dict[str, Any] = field(default_factory=dict)
     # Of each seed, a value for each test example, where the rows have them.
     values_of: dict[int, Any] = field(default_factory=dict, repr=False)
+
+    def turned(self) -> Self:
+        """The same with the other sign: costs as a measure of which more is better."""
+        return replace(
+            self,
+            errors={seed: -error for seed, error in self.errors.items()},
+            values_of={seed: -values for seed, values in self.values_of.items()},
+            mean=_minus(self.mean),
+            low=_minus(self.high),
+            high=_minus(self.low),
+        )
 
     @property
     def seeds(self) -> int:
@@ -80,6 +96,17 @@ class Comparison:
     examples: int | None = None
     shares: dict[str, float] = field(default_factory=dict)
 
+    def turned(self) -> Self:
+        """The same with the other sign."""
+        return replace(
+            self,
+            difference=_minus(self.difference),
+            low=_minus(self.high),
+            high=_minus(self.low),
+            here_low=_minus(self.here_high),
+            here_high=_minus(self.here_low),
+        )
+
 
 @dataclass
 class Answer:
@@ -96,8 +123,9 @@ class Answer:
         rests_on: "comparison" where the best norm is that of the arms on the test part,
             "validation" where it is that of the best trial, else None.
         percent: whether errors are shares of the examples.
+        measure: what the errors are; "error" stands for any measure here, in its own direction.
         reference: the name of the best baseline.
-        arms: all arms but the ablation's, lowest mean test error first.
+        arms: all arms but the ablation's, the best mean first.
         comparisons: each candidate against the best baseline.
         ablated: the name of the arm that the ablation changes.
         ablation_arms: the ablation's arms.
@@ -119,6 +147,7 @@ class Answer:
     best_values: dict[str, Any]
     rests_on: str | None
     percent: bool
+    measure: Measure
     reference: str | None
     arms: list[Arm]
     comparisons: list[Comparison]
@@ -148,6 +177,10 @@ class Answer:
     def arm(self, name: str) -> Arm:
         """The candidate or baseline of a name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value
 
 
 def is_finite(value: Any) -> bool:

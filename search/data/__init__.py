@@ -10,11 +10,12 @@ from typing import Any
 
 from search.data import forms, places
 from search.data.arrays import from_arrays, named
-from search.data.made import DOMAINS, digits, multidomain
+from search.data.made import DOMAINS, diabetes, digits, multidomain
 from search.data.parts import Data, Part, split
+from search.data.pasted import edges2photos, shapes
 from search.data.tfds import from_tfds
 from search.errors import BadInput, unknown
-from search.names import DATA
+from search.names import DATA, TASKS
 
 __all__ = [
     "DATA",
@@ -22,22 +23,34 @@ __all__ = [
     "Data",
     "Part",
     "checked_augmentation",
+    "diabetes",
     "digits",
+    "edges2photos",
     "from_arrays",
     "from_tfds",
     "load",
     "multidomain",
+    "shapes",
     "split",
 ]
 
+_MADE = {
+    "digits": digits,
+    "multidomain": multidomain,
+    "diabetes": diabetes,
+    "shapes": shapes,
+    "edges2photos": edges2photos,
+}
 
-def load(data, data_dir=None, image_size=None):
+
+def load(data, data_dir=None, image_size=None, task=None):
     """The data set that a word, a path or arrays stand for.
 
     Args:
         data: what names data, or data. Names are
 
-            - `"digits"` or `"multidomain"`,
+            - `"digits"` or `"multidomain"` (classification), `"diabetes"` (regression),
+              `"shapes"` (segmentation), `"edges2photos"` (images from images),
             - the path of an `.npz` file, or `"x.npy,y.npy"`,
             - the path of a folder of images. It has a folder for each class; or it has `train`,
               and `test` and `val` where there are some, in which these are,
@@ -54,13 +67,19 @@ def load(data, data_dir=None, image_size=None):
             - a dictionary of batches or pairs for `train`, `test` and `validation`,
             - a function that returns any of these.
 
-            Labels are integers from 0, texts, or one-hot rows.
+            Labels of a classification are integers from 0, texts, or one-hot rows; those of a
+            segmentation are such integers for each pixel; those of a regression numbers.
         data_dir: where tensorflow_datasets keeps its files.
         image_size: `(height, width)` to which images of tensorflow_datasets, or of a folder, are
             resized; those of a folder have the size of the first one otherwise.
+        task: `"classification"`, `"regression"`, `"segmentation"`, or `"compiled"`: labels are
+            numbers as the model's own loss takes them. None is what the labels look like: for
+            each example a number with a fraction is a regression, an integer for each pixel a
+            segmentation, everything else a classification.
 
     Returns:
-        A `Data`. Parts that are missing are split off, with the classes in equal shares.
+        A `Data`. Parts that are missing are split off; of a classification, with the classes in
+        equal shares.
 
     Example:
         >>> from search.data import load
@@ -68,33 +87,39 @@ def load(data, data_dir=None, image_size=None):
         >>> len(digits.train), len(digits.validation), len(digits.test), digits.input_shape
         (1151, 287, 359, (8, 8, 1))
     """
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, TASKS)
     if isinstance(data, Data):
+        if task not in (None, data.task):
+            raise BadInput(
+                f"task={task!r}, and the data {data.name!r} are for a {data.task}. Needed: that."
+            )
         return data
     if isinstance(data, (tuple, list)):
-        return from_arrays(named(data))
+        return from_arrays(named(data), task=task)
     if forms.are_parts(data):
-        return forms.from_parts(data)
+        return forms.from_parts(data, task)
     if isinstance(data, dict):
-        return from_arrays(data)
+        return from_arrays(data, task=task)
     if forms.are_batches(data):
-        return from_arrays(named(forms.collected(data)), "batches")
+        return from_arrays(named(forms.collected(data)), "batches", task)
     if callable(data):
-        return load(data(), data_dir, image_size)
+        return load(data(), data_dir, image_size, task)
     if not isinstance(data, (str, pathlib.Path)):
         raise BadInput(f"data={data!r}. Needed: a name, a path, arrays, or a Data.")
     word = str(data)
-    if word == "digits":
-        return digits()
-    if word == "multidomain":
-        return multidomain()
+    if word in _MADE:
+        return load(_MADE[word](), task=task)
     if word.startswith("tfds:"):
-        return from_tfds(word.removeprefix("tfds:"), data_dir, image_size)
+        return load(from_tfds(word.removeprefix("tfds:"), data_dir, image_size), task=task)
     if places.is_file(word):
-        return from_arrays(*places.read(word))
+        arrays, name = places.read(word)
+        return from_arrays(arrays, name, task)
     if places.is_function(word):
-        return load(places.call(word))
+        return load(places.call(word), task=task)
     if places.is_folder(word):
-        return from_arrays(forms.of_folder(word, image_size), pathlib.Path(word).name)
+        arrays = forms.of_folder(word, image_size)
+        return load(from_arrays(arrays, pathlib.Path(word).name), task=task)
     raise unknown("data set", word, [*DATA, "tfds:NAME", *places.FORMS])
 
 
@@ -108,6 +133,11 @@ def checked_augmentation(data: Data, augmentation: Any):
     if augmentation in (None, False):
         return None
     shape = data.input_shape
+    if data.task != "classification":
+        raise BadInput(
+            f"augmentation changes images and not their labels, which a {data.task} needs. Needed: "
+            "no augmentation."
+        )
     if len(shape) != 3:
         raise BadInput(f"augmentation needs images, and the examples have shape {shape}.")
     if augmentation is True:

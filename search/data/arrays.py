@@ -10,9 +10,8 @@ from search.errors import BadInput
 
 # Said wherever labels are not those of a classification.
 CLASSIFICATION = (
-    "Needed: one label per example (an integer from 0, a text, or a one-hot row). The search "
-    "compares classifiers only; for another task use search.NormTuner, which takes any model, loss "
-    "and objective."
+    "Needed: one label per example (an integer from 0, a text, or a one-hot row); or another task: "
+    "--task regression or --task segmentation (task='regression')."
 )
 
 
@@ -54,8 +53,13 @@ def named(arrays):
     return dict(zip(names, arrays, strict=True))
 
 
-def from_arrays(arrays, name="arrays"):
+def from_arrays(arrays, name="arrays", task=None):
     """A `Data` of arrays by their names; see `load`.
+
+    Args:
+        arrays: by their names.
+        name: of the set.
+        task: one of `search.names.TASKS`; None is what the labels look like.
 
     >>> import numpy as np
     >>> from search.data import from_arrays
@@ -63,6 +67,8 @@ def from_arrays(arrays, name="arrays"):
     >>> data = from_arrays({"x": x, "y": y})
     >>> data.classes, len(data.train), len(data.test)
     (5, 30, 10)
+    >>> from_arrays({"x": x, "y": y / 7}).task
+    'regression'
     """
     known = ("x", "y", "x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
     for key in arrays:
@@ -71,27 +77,110 @@ def from_arrays(arrays, name="arrays"):
     if "x" in arrays:
         arrays = {"x_train": arrays["x"], **{k: v for k, v in arrays.items() if k != "x"}}
         arrays["y_train"] = arrays.pop("y", None)
-    parts = {}
+    pairs = {}
     for part in ("train", "val", "test"):
         x, y = arrays.get(f"x_{part}"), arrays.get(f"y_{part}")
         if (x is None) != (y is None):
             raise BadInput(f"data: only one of x_{part} and y_{part} is there. Needed: both.")
         if x is not None:
-            parts[part] = (_examples(part, x), _labels(part, y))
-    if "train" not in parts:
+            pairs[part] = (_examples(part, x), _unpacked(f"y_{part}", y))
+    if "train" not in pairs:
         raise BadInput("data: there is no training part. Needed: x and y, or x_train and y_train.")
-    labels, parts = _numbered(parts)
-    classes = _classes_of(parts)
-    shapes = {part: examples.x.shape[1:] for part, examples in parts.items()}
-    if len(set(shapes.values())) > 1:
-        raise BadInput(
-            f"data: the examples of the parts differ in shape ({shapes}). Needed: one shape."
-        )
+    if task is None:
+        task = _task_of(*pairs["train"])
+    labels, parts, classes = _OF_TASK[task](pairs)
+    for of in ("x", "y"):
+        shapes = {part: getattr(examples, of).shape[1:] for part, examples in parts.items()}
+        if len(set(shapes.values())) > 1:
+            what = "examples" if of == "x" else "labels"
+            raise BadInput(
+                f"data: the {what} of the parts differ in shape ({shapes}). Needed: one shape."
+            )
+    by_class = task == "classification"
     if "test" not in parts:
-        parts["train"], parts["test"] = split(parts["train"], TEST_SHARE)
+        parts["train"], parts["test"] = split(parts["train"], TEST_SHARE, by_class=by_class)
     if "val" not in parts:
-        parts["train"], parts["val"] = split(parts["train"], VALIDATION_SHARE)
-    return Data(name, parts["train"], parts["val"], parts["test"], classes, labels)
+        parts["train"], parts["val"] = split(parts["train"], VALIDATION_SHARE, by_class=by_class)
+    three = (parts["train"], parts["val"], parts["test"])
+    return Data(name, *three, classes, labels, task=task)
+
+
+def _task_of(x, y):
+    """The task that labels look like; a classification where that is not clear, which says why."""
+    if y.dtype.kind == "f" and y.size and not (y == np.round(y)).all():
+        return "regression"
+    whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and y.size)
+    sides = x.shape[1:-1]
+    pixels = y.shape[1:] in (sides, (*sides, 1)) and len(sides) > 1
+    return "segmentation" if whole and pixels else "classification"
+
+
+def _of_classification(pairs):
+    """Names, parts and the number of classes, with an integer for each example."""
+    names, parts = _numbered({part: (x, _labels(part, y)) for part, (x, y) in pairs.items()})
+    return names, parts, _classes_of(parts)
+
+
+def _of_segmentation(pairs):
+    """The same with an integer for each pixel."""
+    needed = "Needed: for each pixel the number of its class, from 0."
+    parts = {}
+    for part, (x, y) in pairs.items():
+        y = y[..., 0] if y.ndim == x.ndim and y.shape[-1] == 1 else y
+        if y.dtype.kind not in "iufb" or y.shape[1:] != x.shape[1:-1]:
+            raise BadInput(
+                f"data: y_{part} has shape {y.shape} and dtype {y.dtype}, and x_{part} shape "
+                f"{x.shape}. {needed}"
+            )
+        _check_count(part, x, y)
+        if y.min() < 0 or not (y == np.round(y)).all():
+            strange = y[(y < 0) | (y != np.round(y))].ravel()[0]
+            raise BadInput(f"data: y_{part} holds {strange}, which is not a class. {needed}")
+        parts[part] = Part(x, y.astype("int32"))
+    classes = int(parts["train"].y.max()) + 1
+    for part, examples in parts.items():
+        if examples.y.max() >= classes:
+            raise _strange(part, int(examples.y.max()), range(classes))
+    if classes < 2:
+        raise BadInput("data: there is one class only. Needed: at least two.")
+    return (), parts, classes
+
+
+def _of_regression(pairs):
+    """The same with numbers of any shape."""
+    parts = {}
+    for part, (x, y) in pairs.items():
+        if y.dtype.kind not in "iufb":
+            raise BadInput(f"data: y_{part} has dtype {y.dtype}. Needed: numbers.")
+        _check_count(part, x, y)
+        y = y[:, None] if y.ndim == 1 else y
+        if y.dtype == np.uint8 and y.ndim > 2:
+            # Images, as those of x are.
+            y = y.astype("float32") / 255
+        y = np.ascontiguousarray(y, dtype="float32")
+        if not np.isfinite(y).all():
+            raise BadInput(f"data: y_{part} holds NaN or infinite values. Needed: finite numbers.")
+        parts[part] = Part(x, y)
+    return (), parts, None
+
+
+def _as_compiled(pairs):
+    """The same with labels as they are: the model's loss knows what they mean."""
+    parts = {}
+    for part, (x, y) in pairs.items():
+        if y.dtype.kind not in "iufb":
+            raise BadInput(f"data: y_{part} has dtype {y.dtype}. Needed: numbers.")
+        _check_count(part, x, y)
+        parts[part] = Part(x, y.astype("float32" if y.dtype.kind == "f" else "int32"))
+    return (), parts, None
+
+
+_OF_TASK = {
+    "classification": _of_classification,
+    "segmentation": _of_segmentation,
+    "regression": _of_regression,
+    "compiled": _as_compiled,
+}
 
 
 def _examples(part, x):
@@ -116,7 +205,6 @@ def _examples(part, x):
 
 def _labels(part, y):
     """Labels as one integer, or one text, for each example."""
-    y = _unpacked(f"y_{part}", y)
     if y.dtype.kind == "S":
         y = np.char.decode(y, "utf-8", "replace")
     if y.ndim == 2 and y.shape[1] == 1:
@@ -175,13 +263,7 @@ def _numbered(parts):
         names = tuple(np.unique(parts["train"][1]).tolist())
     numbered = {}
     for part, (x, y) in parts.items():
-        if len(x) != len(y):
-            raise BadInput(
-                f"data: x_{part} has {len(x)} examples, y_{part} {len(y)} labels. Needed: as many "
-                "labels as examples."
-            )
-        if not len(y):
-            raise BadInput(f"data: the part {part} has no examples.")
+        _check_count(part, x, y)
         if names:
             strange = sorted(set(y.tolist()) - set(names))
             if strange:
@@ -189,6 +271,17 @@ def _numbered(parts):
             y = np.searchsorted(names, y)
         numbered[part] = Part(x, y.astype("int32"))
     return names, numbered
+
+
+def _check_count(part, x, y):
+    """Refuse a part without an example, or without a label for each."""
+    if len(x) != len(y):
+        raise BadInput(
+            f"data: x_{part} has {len(x)} examples, y_{part} {len(y)} labels. Needed: as many "
+            "labels as examples."
+        )
+    if not len(y):
+        raise BadInput(f"data: the part {part} has no examples.")
 
 
 def _strange(part, label, known):

@@ -24,7 +24,7 @@ def are_batches(data):
     return hasattr(data, "__iter__") or hasattr(data, "__getitem__")
 
 
-def from_parts(parts):
+def from_parts(parts, task=None):
     """A `Data` of parts by their names: each is batches, or a pair of `x` and `y`."""
     arrays = {}
     for name, part in parts.items():
@@ -32,7 +32,7 @@ def from_parts(parts):
         if f"x_{own}" in arrays:
             raise BadInput("data: validation and val are the same part. Needed: one of them.")
         arrays[f"x_{own}"], arrays[f"y_{own}"] = _pair(name, part)
-    return from_arrays(arrays)
+    return from_arrays(arrays, task=task)
 
 
 def _pair(name, part):

@@ -33,6 +33,37 @@ def digits():
 
 
 @functools.cache
+def diabetes():
+    """Scikit-learn's diabetes patients: 10 measurements, and how the disease was a year later.
+
+    That is 442 examples. The target is standardized by the training part, so a mean squared error
+    of 1 is that of always naming the mean.
+
+    >>> from search.data import diabetes
+    >>> data = diabetes()
+    >>> data.task, data.input_shape, data.output_shape, len(data.train), len(data.test)
+    ('regression', (10,), (1,), 283, 88)
+    """
+    from sklearn.datasets import load_diabetes
+
+    x, y = load_diabetes(return_X_y=True)
+    # Its columns have a sum of squares of 1.
+    x = x * math.sqrt(len(x))
+    data = from_arrays({"x": x, "y": y}, "diabetes", "regression")
+    mean, deviation = data.train.y.mean(), data.train.y.std()
+
+    def standardized(part):
+        return Part(part.x, (part.y - mean) / deviation)
+
+    return dataclasses.replace(
+        data,
+        train=standardized(data.train),
+        validation=standardized(data.validation),
+        test=standardized(data.test),
+    )
+
+
+@functools.cache
 def multidomain():
     """Four domains of ten classes each, made of real pixels: 40 classes of 16x16 in colour.
 

@@ -14,7 +14,11 @@ TEST_SHARE, VALIDATION_SHARE = 0.2, 0.2
 
 @dataclass(frozen=True)
 class Part:
-    """Examples: `x` of `(count, height, width, channels)` or another shape, `y` integers."""
+    """Examples: `x` of `(count, height, width, channels)` or another shape, and `y`.
+
+    Labels are integers, one for each example or, of a segmentation, for each pixel. Targets of a
+    regression are numbers of any shape.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -24,31 +28,67 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Form:
+    """What a data set asks of a model.
+
+    Attributes:
+        input_shape: of an example.
+        output_shape: of what the model is to give for it.
+        classes: how many; None where there are none.
+        task: as `Data` has it.
+    """
+
+    input_shape: tuple
+    output_shape: tuple
+    classes: int | None = None
+    task: str = "classification"
+
+    @property
+    def outputs(self):
+        """How many numbers the model is to give, for the example or for each pixel."""
+        return self.output_shape[-1]
+
+
+@dataclass(frozen=True)
 class Data:
-    """A data set for classification.
+    """A data set.
 
     Attributes:
         name: what it was asked for by.
         train, validation, test: its parts.
-        classes: how many.
+        classes: how many; None where there are none.
         labels: what the classes are called; empty if they have no names.
         domains: for each class, the domain that it belongs to; empty without domains.
         sources: for each part, the number of the image that each example was made from.
+        task: `"classification"`, `"segmentation"`, `"regression"`, or `"compiled"`, where the
+            model says what the labels are.
     """
 
     name: str
     train: Part
     validation: Part
     test: Part
-    classes: int
+    classes: int | None
     labels: tuple = ()
     domains: tuple = ()
     sources: tuple = ()
+    task: str = "classification"
 
     @property
     def input_shape(self):
         """The shape of an example."""
         return self.train.x.shape[1:]
+
+    @property
+    def output_shape(self):
+        """The shape of what a model is to give for an example."""
+        shape = self.train.y.shape[1:]
+        return shape if self.classes is None else (*shape, self.classes)
+
+    @property
+    def form(self):
+        """What it asks of a model."""
+        return Form(self.input_shape, self.output_shape, self.classes, self.task)
 
     @functools.cached_property
     def fingerprint(self):
@@ -63,27 +103,32 @@ class Data:
     def described(self):
         """What a manifest says of it."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {
+        described = {
             "name": self.name,
             "fingerprint": self.fingerprint,
             "shapes": {name: list(part.x.shape) for name, part in parts.items()},
             "classes": self.classes,
         }
+        if self.task != "classification":
+            described |= {"task": self.task, "outputs": list(self.output_shape)}
+        return described
 
 
-def split(part, share, seed=0):
-    """Split off a share of each class.
+def split(part, share, seed=0, by_class=True):
+    """Split off a share of each class, or of all examples.
 
     Returns:
         What is left, and what was split off. The order within a part stays.
     """
     off = np.zeros(len(part), bool)
     generator = np.random.default_rng(seed)
-    for label in np.unique(part.y):
-        places = np.flatnonzero(part.y == label)
+    groups = part.y if by_class else np.zeros(len(part))
+    for label in np.unique(groups):
+        places = np.flatnonzero(groups == label)
         off[generator.permutation(places)[: max(1, round(share * len(places)))]] = True
     if off.all():
+        of = " of a class" if by_class else ""
         raise BadInput(
-            f"data: {len(part)} examples are too few to be split. Needed: at least two of a class."
+            f"data: {len(part)} examples are too few to be split. Needed: at least two{of}."
         )
     return Part(part.x[~off], part.y[~off]), Part(part.x[off], part.y[off])

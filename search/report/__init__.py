@@ -111,7 +111,7 @@ def all_tables(
         tables.ablation(answer),
         tables.importance(answer),
         tables.trials(trial_rows, manifest, answer),
-        tables.runs(run_rows, answer.percent),
+        tables.runs(run_rows, answer),
     ]
     return {table.name: table for table in made}
 
@@ -130,9 +130,10 @@ def page(
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
+    measured = formats.capital(answer.measure.words)
     sections = [
         ("leaderboard", "Leaderboard", bool(made["leaderboard"].rows)),
-        ("pareto", "Error, time and size", "pareto" in drawn or "pareto_trials" in drawn),
+        ("pareto", f"{measured}, time and size", "pareto" in drawn or "pareto_trials" in drawn),
         ("curves", "Learning curves", "curves_arms" in drawn or "curves_trials" in drawn),
         ("hyperparameters", "Hyperparameters", "parallel" in drawn or "importance" in drawn),
         ("ablation", "Ablation", bool(made["ablation"].rows)),
@@ -149,6 +150,7 @@ def page(
         title=f"Which norm for {' on '.join(filter(None, subject))}?",
         tone=TONES.get(answer.verdict, ""),
         answer=answer,
+        measured=formats.capital(answer.measure.said),
         running=running,
         reload=RELOAD,
         code=usage.code(answer),
@@ -195,6 +197,7 @@ def _facts(trial_rows, run_rows, manifest, answer):
         ("seeds in the answer", seeds or None),
         ("objective", manifest.get("objective")),
         ("oracle", manifest.get("oracle")),
+        ("task", data.get("task")),
         ("classes", data.get("classes")),
         ("backend", manifest.get("backend")),
         ("dtype policy", manifest.get("dtype_policy")),

@@ -47,7 +47,7 @@
     `${wrap(point.name)}<br>${number(point.y, percent)} · ${number(point.x)} ms a step · ${thousands(point.parameters)} parameters`;
 
   const drawings = {
-    pareto({ points, percent }) {
+    pareto({ points, percent, measure }) {
       const sizes = sizeOf(points, 22, 34);
       const traces = points.map((point, index) => ({
         type: "scatter", mode: "markers+text", x: [point.x], y: [point.y], text: [String(point.place)],
@@ -63,7 +63,7 @@
         },
       }));
       return [traces, base({
-        xaxis: axis("train step, ms"), yaxis: axis("test error", percent), showlegend: true,
+        xaxis: axis("train step, ms"), yaxis: axis(measure, percent), showlegend: true,
         legend: { ...base().legend, itemsizing: "constant", y: narrow.matches ? -0.2 : -0.16 },
         height: narrow.matches ? 360 + 24 * points.length : 480,
       })];
@@ -170,7 +170,7 @@
         text: shares.map((s) => `${Math.round(s * 100)} %`), textposition: "outside", cliponaxis: false, hoverinfo: "y+text",
       }], base({ height, xaxis: axis("share of the importance", true, { range: [0, Math.max(...shares) * 1.18] }), yaxis: axis("", false, { autorange: "reversed", gridcolor: "rgba(0,0,0,0)" }), margin: { l: 20, r: 30, t: 6, b: 44 } })];
     },
-    ablation({ points, percent }) {
+    ablation({ points, percent, measure }) {
       const scale = percent ? 100 : 1;
       const shade = { better: colour("good"), worse: colour("bad") };
       const colours = points.map((p) => shade[p.verdict] || colour("ghost"));
@@ -181,7 +181,7 @@
       }));
       return [traces, base({
         height: 84 + 40 * points.length, margin: { l: 20, r: 20, t: 6, b: 44 },
-        xaxis: axis(percent ? "change of the test error, points" : "change of the test error", false, { zeroline: true, zerolinecolor: colour("faint"), zerolinewidth: 1.5 }),
+        xaxis: axis(`change of the ${measure}${percent ? ", points" : ""}`, false, { zeroline: true, zerolinecolor: colour("faint"), zerolinewidth: 1.5 }),
         yaxis: axis("", false, { autorange: "reversed" }),
       })];
     },

@@ -110,7 +110,7 @@ def _pareto(plot):
             fontsize=8,
             color="white" if point["front"] else colour,
         )
-    axes.set(xlabel="train step, ms", ylabel="test error")
+    axes.set(xlabel="train step, ms", ylabel=plot["measure"])
     _percent(axes.yaxis, plot["percent"])
     _legend(axes, title="filled: on the Pareto front; ringed: the norm to use")
     return figure
@@ -313,7 +313,7 @@ def _ablation(plot):
     axes.axvline(0, color="#5a6476", lw=1)
     axes.set_yticks(range(len(points)), [_shorten(point["name"]) for point in points])
     axes.invert_yaxis()
-    axes.set_xlabel(f"change of the test error{', points' if plot['percent'] else ''}")
+    axes.set_xlabel(f"change of the {plot['measure']}{', points' if plot['percent'] else ''}")
     return figure
 
 

@@ -44,7 +44,7 @@ def all_plots(
 
 
 def pareto(answer: answers.Answer) -> dict[str, Any] | None:
-    """The arms by train-step time and test error; the size is the number of parameters."""
+    """The arms by train-step time and what was measured; the size is the number of parameters."""
     points = [
         {
             "name": arm.name,
@@ -61,7 +61,8 @@ def pareto(answer: answers.Answer) -> dict[str, Any] | None:
         for place, arm in enumerate(answer.arms, 1)
         if arm.mean is not None and arm.step_seconds and arm.parameters is not None
     ]
-    return {"points": points, "percent": answer.percent} if points else None
+    said = answer.measure.said
+    return {"points": points, "percent": answer.percent, "measure": said} if points else None
 
 
 def pareto_trials(
@@ -193,7 +194,8 @@ def ablation(answer: answers.Answer) -> dict[str, Any] | None:
     ]
     if not points:
         return None
-    return {"points": points, "of": answer.ablated, "percent": answer.percent}
+    said = answer.measure.said
+    return {"points": points, "of": answer.ablated, "percent": answer.percent, "measure": said}
 
 
 def scored(trial_rows: Iterable[Row]) -> list[TrialRow]:

@@ -70,11 +70,6 @@ class Table:
 
 
 MARK = "★"
-ADVANTAGES = {
-    "error": "has a lower error",
-    "time": "takes less time",
-    "parameters": "has fewer parameters",
-}
 
 
 def _mark_column() -> Column:
@@ -82,7 +77,7 @@ def _mark_column() -> Column:
 
 
 def leaderboard(answer: answers.Answer) -> Table:
-    """The candidates and baselines, lowest mean test error first."""
+    """The candidates and baselines, the best mean first."""
     compared = {comparison.name: comparison for comparison in answer.comparisons}
     places = {arm.name: place for place, arm in enumerate(answer.arms, 1)}
     rows = []
@@ -114,7 +109,7 @@ def leaderboard(answer: answers.Answer) -> Table:
         Column("place", "#", str, True),
         _mark_column(),
         Column("arm", "norm"),
-        _error_column(answer.percent),
+        _error_column(answer),
         *_difference_columns(answer.percent, "best baseline"),
         Column("verdict", "verdict"),
         Column("role", "role", full=True),
@@ -124,7 +119,8 @@ def leaderboard(answer: answers.Answer) -> Table:
         Column("pareto", "Pareto front"),
     ]
     caption = (
-        "Test error on new seeds, with 95 % confidence intervals that hold at once. "
+        f"{formats.capital(answer.measure.said)} on new "
+        "seeds, with 95 % confidence intervals that hold at once. "
         f"{MARK}: the norm to use."
     )
     return Table("leaderboard", caption, columns, rows)
@@ -137,7 +133,12 @@ def _pareto(arm: answers.Arm, answer: answers.Answer, places: Mapping[str, int])
     if arm.name not in answer.beaten:
         return "not known"
     other, better_in = answer.beaten[arm.name]
-    return f"no: # {places[other]} {' and '.join(ADVANTAGES[one] for one in better_in)}"
+    advantages = {
+        "error": f"has a {answer.measure.better} {answer.measure.words}",
+        "time": "takes less time",
+        "parameters": "has fewer parameters",
+    }
+    return f"no: # {places[other]} {' and '.join(advantages[one] for one in better_in)}"
 
 
 def ablation(answer: answers.Answer) -> Table:
@@ -160,7 +161,7 @@ def ablation(answer: answers.Answer) -> Table:
         )
     columns = [
         Column("changed", "changed"),
-        _error_column(answer.percent),
+        _error_column(answer),
         *_difference_columns(answer.percent, "unchanged"),
         Column("verdict", "verdict"),
         Column("seeds", "seeds", str, True),
@@ -222,13 +223,15 @@ def _worker_column(rows: Sequence[Row]) -> list[Column]:
     return [Column("worker", "worker")] if there else []
 
 
-def runs(run_rows: Sequence[Row], percent: bool) -> Table:
+def runs(run_rows: Sequence[Row], answer: answers.Answer) -> Table:
     """Every run that the answer rests on."""
+    said = answer.measure.said
+    measured = re.sub(r"\W+", "_", said)
     columns = [
         Column("arm", "norm"),
         Column("role", "role"),
         Column("seed", "seed", str, True),
-        Column("test_error", "test error", lambda value: formats.error(value, percent), True),
+        Column(measured, said, lambda value: formats.error(value, answer.percent), True),
         Column("status", "status"),
         Column("step_seconds", "train step", formats.seconds, True),
         Column("seconds", "time", formats.seconds, True),
@@ -237,7 +240,8 @@ def runs(run_rows: Sequence[Row], percent: bool) -> Table:
         Column("reason", "remark"),
     ]
     filled = [
-        {"test_error": None, "worker": None, **row, "reason": _remark(row)} for row in run_rows
+        {"worker": None, **row, measured: row.get("test_error"), "reason": _remark(row)}
+        for row in run_rows
     ]
     return Table("runs", "Every training for the answer, on the test part.", columns, filled)
 
@@ -360,9 +364,9 @@ def _unit(percent: bool) -> tuple[str, Callable[[Any], str], Callable[[Any], str
     return "", formats.number, lambda value: formats.error(value, False, sign=True)
 
 
-def _error_column(percent: bool) -> Column:
-    unit, show, _ = _unit(percent)
-    return Column("error", f"test error{unit}", show, True, ("low", "high"))
+def _error_column(answer: answers.Answer) -> Column:
+    unit, show, _ = _unit(answer.percent)
+    return Column("error", f"{answer.measure.said}{unit}", show, True, ("low", "high"))
 
 
 def _difference_columns(percent: bool, reference: str) -> list[Column]:

@@ -82,14 +82,14 @@ def _arms(answer, wide):
     """The leaderboard."""
     unit = "%" if answer.percent else ""
     table = _table(
-        ("#", True), ("", False), ("norm", False), (f"test error {unit}".strip(), True),
+        ("#", True), ("", False), ("norm", False), (f"{answer.measure.said} {unit}".strip(), True),
         ("verdict", False), *(COSTS if wide else ()),
     )  # fmt: skip
     for row in tables.leaderboard(answer).rows:
-        scale = 100 if answer.percent else 1
-        error = formats.NONE if row["error"] is None else f"{row['error'] * scale:.2f}"
+        show = (lambda value: f"{100 * value:.2f}") if answer.percent else formats.number
+        error = formats.NONE if row["error"] is None else show(row["error"])
         if row["low"] is not None:
-            error += f"\n{row['low'] * scale:.2f} to {row['high'] * scale:.2f}"
+            error += f"\n{show(row['low'])} to {show(row['high'])}"
         table.add_row(
             str(row["place"]),
             tables.MARK if row["recommended"] else "",

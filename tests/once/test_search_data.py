@@ -86,9 +86,9 @@ Y = np.arange(9) % 3
     ("arrays", "message"),
     [
         ({"x": np.zeros((9, 2)), "y": Y + 1}, r"labels are 1, 2, 3\. .*return_inverse"),
-        ({"x": np.zeros((9, 2)), "y": Y / 2}, "holds 0.5, .*classifiers only.*NormTuner"),
-        ({"x": np.zeros((9, 2)), "y": np.arange(9)}, "9 different labels.*classifiers only"),
-        ({"x": np.zeros((9, 2, 2, 1)), "y": np.zeros((9, 2, 2), int)}, "classifiers only"),
+        ({"x": np.zeros((9, 2)), "y": np.arange(9)}, "9 different labels.*--task regression"),
+        ({"x": np.zeros((9, 2, 2, 1)), "y": np.zeros((9, 3), int)}, "several classes or none"),
+        ({"x": np.zeros((9, 2, 2, 1)), "y": np.ones((9, 3, 2), int)}, "one label per example"),
         ({"x": np.zeros((9, 2)), "y": np.ones((9, 3), int)}, "several classes or none"),
         ({"x": np.zeros((9, 2)), "y": [None] * 9}, "objects of the types NoneType"),
         ({"x": np.zeros((9, 2)), "y": np.array(["a", 1, 2] * 3, object)}, "types int, str"),
@@ -132,6 +132,83 @@ Y = np.arange(9) % 3
 def test_what_is_refused(arrays, message):
     with pytest.raises(BadInput, match=message):
         from_arrays(arrays)
+
+
+IMAGES, PIXELS = np.zeros((50, 4, 4, 1)), np.arange(800).reshape(50, 4, 4) % 3
+
+
+@pytest.mark.parametrize(
+    ("y", "asked", "task", "output_shape", "dtype"),
+    [
+        (np.arange(50) / 7, None, "regression", (1,), "float32"),
+        (np.arange(50), "regression", "regression", (1,), "float32"),
+        (np.arange(150).reshape(50, 3) / 7, None, "regression", (3,), "float32"),
+        (np.full((50, 8, 8, 3), 255, np.uint8), "regression", "regression", (8, 8, 3), "float32"),
+        (PIXELS, None, "segmentation", (4, 4, 3), "int32"),
+        (PIXELS[..., None].astype(float), None, "segmentation", (4, 4, 3), "int32"),
+        (PIXELS > 0, "segmentation", "segmentation", (4, 4, 2), "int32"),
+        (np.eye(50), "compiled", "compiled", (50,), "float32"),
+        (np.arange(50) % 2, None, "classification", (2,), "int32"),
+    ],
+)
+def test_the_task_is_what_the_labels_look_like(y, asked, task, output_shape, dtype):
+    data = load((IMAGES, y), task=asked)
+    assert (data.task, data.output_shape, data.train.y.dtype) == (task, output_shape, dtype)
+    assert (len(data.train), len(data.validation), len(data.test)) == (32, 8, 10)
+    together = np.concatenate([data.train.y, data.validation.y, data.test.y])
+    scale = 255 if y.dtype == np.uint8 else 1
+    given = np.sort(y.astype(float).ravel()) / scale
+    np.testing.assert_allclose(np.sort(together.ravel()), given, rtol=1e-6)
+    described = data.described()
+    assert ("task" in described) == (task != "classification")
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "message"),
+    [
+        (np.arange(50), "segmentation", r"shape \(50,\).*for each pixel"),
+        (PIXELS - 1, "segmentation", "holds -1, which is not a class"),
+        (PIXELS / 2, "segmentation", "holds 0.5, which is not a class"),
+        (PIXELS * 0, "segmentation", "one class only"),
+        (PIXELS[:9], "segmentation", "as many labels"),
+        (np.array(["a"] * 50), "regression", "dtype <U1. Needed: numbers"),
+        (np.full(50, np.inf), "regression", "NaN or infinite"),
+        (np.arange(50) / 7, "classification", "not a class"),
+        (np.arange(50) / 7, "ranking", "task 'ranking' is unknown"),
+        (np.array(["a"] * 50), "compiled", "Needed: numbers"),
+    ],
+)
+def test_labels_of_another_task_are_refused(y, task, message):
+    with pytest.raises(BadInput, match=message):
+        load((IMAGES, y), task=task)
+
+
+def test_parts_must_agree_in_their_labels():
+    with pytest.raises(BadInput, match="labels of the parts differ in shape"):
+        load({"train": (IMAGES, PIXELS / 7), "test": (IMAGES, PIXELS[:, :3] / 7)})
+    with pytest.raises(BadInput, match="label 3, and the training part does not"):
+        load({"train": (IMAGES, PIXELS), "test": (IMAGES, PIXELS + 1)})
+
+
+def test_a_set_knows_its_task():
+    shapes = load("shapes")
+    assert load(shapes, task="segmentation") is shapes
+    with pytest.raises(BadInput, match="are for a segmentation"):
+        load("shapes", task="regression")
+    with pytest.raises(BadInput, match="which a segmentation needs"):
+        checked_augmentation(shapes, True)
+    diabetes = load("diabetes")
+    assert abs(diabetes.train.y.mean()) < 1e-6
+    assert abs(diabetes.train.y.std() - 1) < 1e-6
+
+
+def test_the_parts_of_shapes_have_no_pixel_in_common():
+    pieces = [
+        {row.tobytes() for picture in part.x for row in picture[:, :8]}
+        for part in (load("shapes").train, load("shapes").test)
+    ]
+    # Of hundreds of rows that are one colour, such as the sky.
+    assert len(pieces[0] & pieces[1]) < len(pieces[1]) / 100
 
 
 def test_files_that_hold_something_else(tmp_path):

@@ -6,7 +6,9 @@ from search.hypermodel import architectures
 
 
 def test_the_lists_are_those_of_the_things_they_name():
-    assert list(names.ARCHITECTURES) == architectures()
+    by_task = architectures() + architectures("segmentation")
+    assert list(names.ARCHITECTURES) == sorted(by_task)
+    assert set(names.ARCHITECTURE_OF.values()) <= set(map(str.lower, by_task))
     assert list(names.EXECUTORS) == list(executors._PLACES)
     assert set(names.NORMS) <= set(registry.available())
     # Another test of this process may have registered a norm of its own.

@@ -1,0 +1,229 @@
+"""Measures of trained models on the test part, with a value per example where there is one."""
+
+import keras
+import numpy as np
+
+from search import modules
+from search.data.parts import Part
+from search.errors import BadInput, SearchError, one_line
+from search.fitting import last_activation
+from search.measure import DEFAULTS, SHARES, Measure
+from search.private import keras_metrics
+
+# Of the test part, to see whether a measure works before anything is trained.
+TRIED = 8
+# The search's own measures, and the tasks that have them.
+OWN = {
+    "error": ("classification",),
+    "accuracy": ("classification", "segmentation"),
+    "pixel_error": ("segmentation",),
+    "mean_iou": ("segmentation",),
+    "loss": ("classification", "segmentation", "regression", "compiled"),
+}
+
+
+def chosen(measure, task):
+    """The measure that is asked for, and what computes it: None for a name.
+
+    Args:
+        measure: None for what the task has by default; a text as `Measure.of` takes it; a
+            `keras.metrics.Metric`; or a function with its direction, `(function, "max")`.
+        task: of the data.
+    """
+    if measure is None:
+        measure = DEFAULTS[task]
+    if isinstance(measure, keras.metrics.Metric):
+        return Measure.of(measure.name), KerasMetric(measure)
+    if isinstance(measure, (tuple, list)) and len(measure) == 2 and callable(measure[0]):
+        function, direction = measure
+        place = f"{function.__module__}:{getattr(function, '__qualname__', function)}"
+        return Measure.of(f"{place}:{direction}"), function
+    if not isinstance(measure, str):
+        raise BadInput(
+            f"measure={measure!r}. Needed: a name, a metric of Keras's, or a function with its "
+            "direction, such as (function, 'max')."
+        )
+    found = Measure.of(measure)
+    if ":" in found.name:
+        return found, _function(found.name)
+    if found.name in OWN:
+        if task not in OWN[found.name]:
+            raise BadInput(
+                f"measure {found.name!r} is for {' and '.join(OWN[found.name])}, and the data are "
+                f"for {task}. Needed: such as {DEFAULTS[task]}."
+            )
+        return found, None
+    return found, KerasMetric(_metric(found.name))
+
+
+def _function(place):
+    """The function that `MODULE:FUNCTION` names."""
+    module, _, name = place.rpartition(":")
+    try:
+        load = modules.module_of_file if module.endswith(".py") else modules.module_of_name
+        # The model may come from the same file.
+        known = modules.imported_from(module)
+        function = getattr(known or load(module), name, None)
+    except SearchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"measure {place!r}: {one_line(error)}.") from error
+    if not callable(function):
+        raise BadInput(f"measure {place!r}: there is no function {name}. Needed: one.")
+    return function
+
+
+def _metric(name):
+    """The metric of Keras's of a name."""
+    try:
+        return keras.metrics.get(name)
+    except TypeError as error:
+        raise BadInput(
+            f"measure {name!r} needs arguments ({one_line(error)}). Needed: in Python the metric "
+            "itself, else MODULE:FUNCTION."
+        ) from error
+    except ValueError as error:
+        raise BadInput(
+            f"measure {name!r} is unknown. Needed: one of {', '.join(OWN)}, the name of a metric "
+            "of Keras's such as mean_absolute_error, or MODULE:FUNCTION."
+        ) from error
+
+
+class KerasMetric:
+    """A metric of Keras's, in a form that other processes can be sent.
+
+    Args:
+        metric: a `keras.metrics.Metric`.
+    """
+
+    def __init__(self, metric):
+        self.kind = type(metric)
+        self.config = metric.get_config()
+
+    def __call__(self, y, outputs, logits):
+        """What it gives for all examples, and for each where it is the mean of these.
+
+        Args:
+            y: the labels.
+            outputs: of the model.
+            logits: whether these are not probabilities.
+        """
+        config = dict(self.config)
+        if "from_logits" in config:
+            config["from_logits"] = logits
+        metric = self.kind.from_config(config)
+        metric.update_state(y, outputs)
+        value = float(np.mean(keras.ops.convert_to_numpy(metric.result())))
+        function = keras_metrics.function_of(metric)
+        if function is None:
+            return value, None
+        values = keras.ops.convert_to_numpy(function(y, outputs))
+        if values.shape[:1] != (len(y),):
+            return value, None
+        values = values.reshape(len(y), -1).mean(axis=1)
+        # Some are more than a mean: then seeds alone are what chance comes from.
+        same = np.isclose(values.mean(), value, rtol=1e-3, atol=1e-6)
+        return value, values if same else None
+
+
+class Test:
+    """Measures a model on the test part.
+
+    Args:
+        data: a `search.data.Data`.
+        measure: what is measured, a `Measure`.
+        by: what computes it, as `chosen` gives it: a metric, a function or None.
+    """
+
+    # Not a test, whatever pytest makes of the name.
+    __test__ = False
+
+    def __init__(self, data, measure, by=None):
+        self.data = data
+        self.measure = measure
+        self.by = by
+
+    def __call__(self, model, task=None):
+        """The measure and, where it is the mean of one for each example, these values."""
+        return self._on(model, self.data.test)
+
+    def check(self, model):
+        """Refuse a measure that fails, tried on a few examples with a model that is not trained."""
+        if self.measure.name in ("error", "pixel_error"):
+            return
+        part = Part(self.data.test.x[:TRIED], self.data.test.y[:TRIED])
+        try:
+            self._on(model, part)
+        except SearchError:
+            raise
+        except Exception as error:
+            raise BadInput(
+                f"measure {self.measure.name!r} raised {one_line(error)}, tried on {len(part)} "
+                "test examples. Needed: a measure of such outputs and labels."
+            ) from error
+
+    def _on(self, model, part):
+        if self.by is not None and not isinstance(self.by, KerasMetric):
+            return _given(self.measure, self.by(model, part), len(part))
+        size = whole_batches(len(part))
+        if self.measure.name == "loss":
+            found = model.evaluate(part.x, part.y, batch_size=size, verbose=0, return_dict=True)
+            return float(found["loss"]), None
+        outputs = np.asarray(model.predict(part.x, batch_size=size, verbose=0))
+        if self.measure.name in SHARES:
+            values = _SHARE_OF[self.measure.name](outputs, part.y)
+            return float(np.mean(values)), values
+        return self.by(part.y, outputs, logits=last_activation(model) == "linear")
+
+
+def _given(measure, given, count):
+    """What a function of the user's gave: a number, or a number and a value for each example."""
+    value, values = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+    try:
+        value = float(value)
+    except (TypeError, ValueError) as error:
+        raise BadInput(
+            f"measure {measure.name!r} gave {value!r}. Needed: a number, or a number and an array "
+            "with a value for each example."
+        ) from error
+    if values is not None:
+        values = np.asarray(values, float)
+        if values.shape != (count,) or not np.isclose(values.mean(), value, rtol=1e-3, atol=1e-6):
+            raise BadInput(
+                f"measure {measure.name!r} gave {value:g} and values of shape {values.shape}. "
+                f"Needed: ({count},), with that mean."
+            )
+    return value, values
+
+
+def _wrong(outputs, y):
+    """For each example the share of its labels that are wrong."""
+    wrong = np.argmax(outputs, axis=-1) != y
+    return wrong.reshape(len(y), -1).mean(axis=1)
+
+
+def _mean_iou(outputs, y):
+    """For each image the mean over the classes in it of intersection over union."""
+    found = np.argmax(outputs, axis=-1)
+    values = []
+    for one, other in zip(found, y, strict=True):
+        classes = np.union1d(one, other)
+        both = [
+            np.sum((one == c) & (other == c)) / np.sum((one == c) | (other == c)) for c in classes
+        ]
+        values.append(np.mean(both))
+    return np.array(values)
+
+
+_SHARE_OF = {
+    "error": _wrong,
+    "pixel_error": _wrong,
+    "accuracy": lambda outputs, y: 1 - _wrong(outputs, y),
+    "mean_iou": _mean_iou,
+}
+
+
+def whole_batches(count, most=512):
+    """A batch size with few batches of nearly one size: other sizes are compiled anew."""
+    batches = -(-count // most)
+    return -(-count // batches)
