@@ -243,10 +243,26 @@ def parser() -> argparse.ArgumentParser:
     answer = top.add_argument_group("answer")
     answer.add_argument(
         "--seeds",
-        type=_integer(0),
+        type=_seeds,
         default=5,
         metavar="N",
-        help="compare the best norms on N new seeds (default: 5; 0: no comparison)",
+        help="compare the best norms on N new seeds (default: 5; 0: no comparison). auto adds "
+        "seeds until each norm is shown to be better, worse or equal, or more would not show it",
+    )
+    answer.add_argument(
+        "--most-seeds",
+        type=_integer(3),
+        default=20,
+        metavar="N",
+        help="of --seeds auto, at most (default: 20)",
+    )
+    answer.add_argument(
+        "--margin",
+        type=_positive,
+        metavar="D",
+        help="a difference up to D does not matter: in points (0.5 is half a percent of the test "
+        "examples), or in the unit of a measure that is no share. Norms that are shown to be equal "
+        "within it are called so, and the cheaper one is recommended",
     )
     answer.add_argument(
         "--measure",
@@ -482,6 +498,8 @@ def _run_with(executor, options):
         budget=options.budget,
         epochs=options.epochs,
         seeds=options.seeds,
+        most_seeds=options.most_seeds,
+        margin=options.margin,
         objective=options.objective,
         executor=executor,
         out=options.out,
@@ -702,6 +720,11 @@ def _integer(least):
         raise argparse.ArgumentTypeError(f"{text!r}. Needed: an integer of at least {least}")
 
     return convert
+
+
+def _seeds(text):
+    """A number of seeds, or `auto`."""
+    return text if text == "auto" else _integer(0)(text)
 
 
 def _positive(text):

@@ -88,7 +88,9 @@ class Search(Description):
         transforms: of Consistent Normalization, as plain values, or None.
         deterministic: whether all operations repeat bit for bit.
         budget: seconds for the trials, or None.
-        seeds: on how many new seeds the answer's norms are trained.
+        seeds: on how many new seeds the answer's norms are trained; "auto" is until all is settled.
+        most_seeds: of "auto", at most.
+        margin: differences up to this are equal, in points of shares; None where nothing is.
         candidates: how many of the best norms these are.
         baselines: the names of the norms that they are compared with.
         ablation: how many other values of each hyperparameter are trained.
@@ -103,7 +105,9 @@ class Search(Description):
     transforms: list[dict[str, Any] | None] | None
     deterministic: bool
     budget: float | None
-    seeds: int
+    seeds: int | str
+    most_seeds: int
+    margin: float | None
     candidates: int
     baselines: list[str]
     ablation: int
@@ -130,6 +134,8 @@ class Search(Description):
             "baselines": self.baselines,
             "ablation": self.ablation,
             **measure,
+            **({"most_seeds": self.most_seeds} if self.seeds == "auto" else {}),
+            **({} if self.margin is None else {"margin": self.margin}),
         }
 
     def python_call(self) -> list[str]:

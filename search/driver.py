@@ -186,36 +186,54 @@ class Driver:
 
     # The trainings for the answer.
 
-    def retrain(self, tasks):
+    def retrain(self, tasks, arms=None, further=None):
         """Run tasks that no oracle asked for; those that the journal has are not run again.
 
         One that failed with an exception is run again: what made it fail may be mended.
 
         Args:
             tasks: each with a number and an arm of its own.
+            arms: all that are compared, as `search.task.arms_of` has them; None is those of the
+                tasks.
+            further: `further(rows)`, all tasks that there are to be once these have rows; it is
+                asked again until there are no more.
 
         Returns:
             Their rows, in the order of the tasks.
         """
+        tasks = list(tasks)
         waiting = [task for task in tasks if not self._is_done(task)]
+        runs = self.store.history.runs
+
+        def rows():
+            # What the trainings are called follows from the tasks of today: with more trials other
+            # arms are compared, around another best.
+            return [
+                runs[key_of_run(_run_of(task))].with_entries(
+                    number=task.number, **jsonable(task.arm)
+                )
+                for task in tasks
+            ]
 
         def following():
+            while not waiting and not self._running and further is not None:
+                known = {task.number for task in tasks}
+                more = [task for task in further(rows()) if task.number not in known]
+                if not more:
+                    return None
+                tasks.extend(more)
+                tasks.sort(key=lambda task: task.number)
+                waiting.extend(task for task in more if not self._is_done(task))
             return waiting.pop(0) if waiting else None
 
         def start(task):
             self.progress.run_started(task, len(tasks))
             return {"run": _run_of(task)}
 
-        arms = arms_of(tasks)
+        arms = arms_of(tasks) if arms is None else arms
         plan = [] if arms == self.store.history.arms else [{"event": "arms", "arms": arms}]
         self._work(following, start, self._on_run_report, self._end_run, plan)
-        # What the trainings are called follows from the tasks of today: with more trials other
-        # arms are compared, around another best.
-        runs = self.store.history.runs
-        return [
-            runs[key_of_run(_run_of(task))].with_entries(number=task.number, **jsonable(task.arm))
-            for task in tasks
-        ]
+        return rows()
 
     def _is_done(self, task):
         key = key_of_run(_run_of(task))

@@ -245,9 +245,9 @@ class NormHyperModel(keras_tuner.HyperModel):
                 f"which a {form.task} of these data needs. Needed: {' or '.join(wanted)}, or a "
                 "model of your own."
             )
-        usual = {"regression": None, "segmentation": "softmax"}
-        if form.task in usual:
-            self._arguments = {"classifier_activation": usual[form.task], **self._arguments}
+        if form.task != "classification":
+            # Keras's loss of probabilities of pixels fails on torch: their logits are taken.
+            self._arguments = {"classifier_activation": None, **self._arguments}
 
     def _first_model(self):
         """What the network's function returns; if it fails, an error that says how."""

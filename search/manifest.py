@@ -12,7 +12,10 @@ def answer_seeds(settings: dict[str, Any]) -> list[int]:
     >>> answer_seeds({"seed": 7, "seeds": 3})
     [8, 9, 10]
     """
-    return [settings.get("seed", 0) + 1 + n for n in range(settings.get("seeds") or 0)]
+    count = settings.get("seeds") or 0
+    if count == "auto":
+        count = settings["most_seeds"]
+    return [settings.get("seed", 0) + 1 + n for n in range(count)]
 
 
 def manifest_of(settings: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:

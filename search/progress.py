@@ -190,8 +190,10 @@ class Progress(Observer):
 
     def run_started(self, task, total):
         """A training for the answer begins."""
+        # Seeds may be added.
+        self.total = total
         if self.title != "Answer":
-            self.title, self.total = "Answer", total
+            self.title = "Answer"
             self.started, self.worked = time.monotonic(), 0
             self.rows, self.now, self.workers = [], {}, {}
         self.now[task.number] = (task, 0, None)

@@ -7,8 +7,11 @@ import pathlib
 from typing import Any
 
 from kerasnorm.core import backends
+from search import answer as answers
 from search import calls, executors, fitting, formats, measuring, stopping
 from search import data as datasets
+from search.answer.results import FEWEST_SEEDS
+from search.answer.sequential import MOST_SEEDS
 from search.batches import Batches
 from search.description import Search, architecture_of, transforms_of
 from search.errors import BadInput, CannotWrite, Interrupted, NothingCompleted
@@ -25,7 +28,7 @@ from search.rows import Status
 from search.space import norm_name
 from search.store import Store
 from search.task import arms_of
-from search.tasks import answer_tasks
+from search.tasks import answer_arms, answer_tasks
 from search.wiring import Wiring
 
 # Of the arguments that are counts.
@@ -113,6 +116,8 @@ def run(
     console=None,
     task=None,
     measure=None,
+    most_seeds=MOST_SEEDS,
+    margin=None,
 ):
     """Search the norms of a network on some data, and say how sure the answer is.
 
@@ -127,7 +132,8 @@ def run(
         budget: seconds for the trials; the answer comes after them.
         epochs: of a full training.
         seeds: on how many new seeds the best norms and the plain ones are trained for the answer; 0
-            is none, and no answer.
+            is none, and no answer. `"auto"` adds seeds until each of the best norms is shown to be
+            better, worse or equal, or more seeds would not show it; the answer is as sure.
         objective: measured on the validation part; see `NormTuner`. None is `"val_error"`, or
             `"val_loss"` of a regression and of what a model is compiled for.
         executor: where trainings run: `"inline"`, in this process; `"processes"`, in other
@@ -176,6 +182,10 @@ def run(
             and `y`, and returns a number, or the number and an array with a value for each example
             that it is the mean of. None is the share of wrong answers, or of wrong pixels, the mean
             squared error of a regression, or the loss of what a model is compiled for.
+        most_seeds: of `seeds="auto"`.
+        margin: a difference up to this does not matter: in points where the measure is a share (0.5
+            is half a percent of the test examples), else in its unit. Norms that are shown to be
+            equal within it are called so, and the cheaper one is the one to use.
 
     Returns:
         A `Result`.
@@ -190,12 +200,17 @@ def run(
         budget,
         trials=trials,
         epochs=epochs,
-        seeds=seeds,
+        seeds=0 if seeds == "auto" else seeds,
+        most_seeds=most_seeds,
         candidates=candidates,
         ablation=ablation,
         batch_size=batch_size,
         seed=seed,
     )
+    if margin is not None and not margin > 0:
+        raise BadInput(f"margin={margin!r}. Needed: a number above 0.")
+    if seeds == "auto" and most_seeds < FEWEST_SEEDS:
+        raise BadInput(f"most_seeds={most_seeds}. Needed: at least {FEWEST_SEEDS}.")
     chosen_executor = executors.make(
         executor,
         workers=workers,
@@ -251,6 +266,8 @@ def run(
         deterministic=bool(deterministic),
         seed=seed,
         seeds=seeds,
+        most_seeds=most_seeds,
+        margin=margin,
         candidates=candidates,
         baselines=_baselines(hypermodel.space, baselines),
         ablation=ablation,
@@ -314,9 +331,7 @@ def _searched(wiring, store, manifest, console):
         with progress or contextlib.nullcontext():
             rows = driver.search()
             completed = any(row.status is Status.COMPLETED for row in rows)
-            tasks = answer_tasks(rows, space, search) if completed else []
-            manifest["arms"] = arms_of(tasks)
-            runs = driver.retrain(tasks)
+            runs = _retrained(driver, rows if completed else [], space, search, manifest)
             if not completed:
                 raise NothingCompleted(_why_nothing(rows, store.folder))
     except BaseException as error:
@@ -333,6 +348,20 @@ def _searched(wiring, store, manifest, console):
     wiring.executor.close()
     answer = finish()
     return Result(jsonable(rows), jsonable(runs), manifest, answer, store.folder)
+
+
+def _retrained(driver, rows, space, search, manifest):
+    """The rows of the trainings for the answer, which the manifest then has the arms of."""
+    arms = answer_arms(rows, space, search) if rows else []
+    manifest["arms"] = arms_of(answer_tasks(arms, search))
+    if search.seeds != "auto":
+        return driver.retrain(answer_tasks(arms, search))
+
+    def further(run_rows):
+        counts, _ = answers.wanted(arms, run_rows, manifest)
+        return answer_tasks(arms, search, counts)
+
+    return driver.retrain([], manifest["arms"], further if arms else None)
 
 
 class Inputs:

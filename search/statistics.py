@@ -1,5 +1,6 @@
 """Plain statistics of a few paired runs: intervals, paired t tests, Holm's correction, fronts."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -96,6 +97,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
         adjusted[index] = largest
     return adjusted
+
+
+def chance_interval(wins: float, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """An interval for the chance of a win (Clopper and Pearson, 1934), of any law.
+
+    Args:
+        wins: how many there were; with a half in it, the interval is that of both neighbours.
+        trials: of how many.
+
+    >>> low, high = chance_interval(5, 5)
+    >>> round(low, 3), high
+    (0.478, 1.0)
+    """
+    fewest, most = math.floor(wins), math.ceil(wins)
+    tail = (1 - level) / 2
+    low = special.betaincinv(fewest, trials - fewest + 1, tail) if fewest else 0.0
+    high = special.betaincinv(most + 1, trials - most, 1 - tail) if most < trials else 1.0
+    return float(low), float(high)
 
 
 # Of the point with an index: which others are clearly above it, and which clearly below.

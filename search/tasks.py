@@ -1,6 +1,6 @@
 """Tasks: what is to be trained for a trial, and for the answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search import answer as answers
@@ -58,8 +58,8 @@ def task_for(
     )
 
 
-def answer_tasks(rows: Sequence[TrialRow], space: NormSpace, search: Any) -> list[Task]:
-    """The trainings for the answer: every arm on every seed, arm by arm.
+def answer_arms(rows: Sequence[TrialRow], space: NormSpace, search: Any) -> list[dict[str, Any]]:
+    """What the answer compares; see `search.answer.arms`.
 
     Args:
         rows: of the trials.
@@ -75,16 +75,31 @@ def answer_tasks(rows: Sequence[TrialRow], space: NormSpace, search: Any) -> lis
         best = [row for row in search.objective.ranked(rows) if row.trial in trained]
         around = (answers.ablation_arms(row, space, search.ablation) for row in best)
         arms += next(filter(None, around), [])
+    return arms
+
+
+def answer_tasks(
+    arms: Sequence[dict[str, Any]], search: Any, counts: Mapping[tuple[str, str], int] | None = None
+) -> list[Task]:
+    """The trainings for the answer: every arm on its seeds, arm by arm.
+
+    Args:
+        arms: as `answer_arms` gives them.
+        search: a `search.description.Search`.
+        counts: on how many of the seeds each arm is trained, by its role and name; None is all.
+    """
+    most = search.most_seeds if search.seeds == "auto" else search.seeds
     return [
         Task(
-            number=number,
+            number=index * most + place,
             spec=arm["spec"],
             words=words(arm["spec"]),
             values=arm["values"],
-            seed=search.seed + 1 + number % search.seeds,
+            seed=search.seed + 1 + place,
             epochs=search.epochs,
             test=True,
             arm={k: v for k, v in arm.items() if k not in ("spec", "values", "trial")},
         )
-        for number, arm in enumerate(arm for arm in arms for _ in range(search.seeds))
+        for index, arm in enumerate(arms)
+        for place in range(most if counts is None else counts.get((arm["role"], arm["arm"]), 0))
     ]

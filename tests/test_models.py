@@ -178,7 +178,7 @@ def test_trains_a_step_is_saved_and_loaded(case, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_architecture_trains(name):
     shape = {"Pix2PixGenerator": (16, 16, 3), "Pix2PixDiscriminator": (24, 24, 6)}
-    shape["TransformerEncoder"] = (6, 5)
+    shape |= {"TransformerEncoder": (6, 5), "MLP": (10,)}
     input_shape = shape.get(name, (32, 32, 3))
     model = getattr(models, name)(input_shape, 3, "ilm_group")
     model.compile(keras.optimizers.SGD(0.01), "mse")
@@ -449,6 +449,8 @@ def test_illegal_norms_are_named_together_before_anything_is_built(monkeypatch):
         (lambda: models.ResNet20((32, 32, 3), 10, width=-1), "width=-1"),
         (lambda: models.ResNet20((32, 32, 3), 10, data_format="last"), "data_format='last'"),
         (lambda: models.LeNet((8, 8, 1), 10), "at least 16"),
+        (lambda: models.MLP((8, 8, 1), 10), r"Needed: \(features,\)"),
+        (lambda: models.MLP((None,), 10), "Needed: numbers for all"),
         (lambda: models.VGG13((None, None, 3), 10), "numbers for all"),
         (lambda: models.Pix2PixGenerator((48, 48, 3), depth=5), "depth=5.*up to 4"),
         (lambda: models.Pix2PixGenerator((9, 8, 3)), r"sides that divide by 2\*\*depth"),

@@ -238,7 +238,8 @@ class Network:
     def _checked_shape(self, shape, rank, least, known):
         """The input's shape, checked."""
         images = ("(height, width, channels)", "(channels, height, width)")
-        form = ("(length,)", "(length, features)", images[self.channel_axis == 1])[rank - 1]
+        alone = "(features,)" if known else "(length,)"
+        form = (alone, "(length, features)", images[self.channel_axis == 1])[rank - 1]
         channels = {1: None, 2: 1, 3: 0 if self.channel_axis == 1 else 2}[rank]
         sizes = shape if isinstance(shape, (tuple, list)) else ()
         if len(sizes) != rank or not all(_is_size(s) for s in sizes if s is not None):
@@ -246,7 +247,7 @@ class Network:
                 f"{self.name}: input_shape={shape!r}. Needed: {form}, without a batch."
             )
         for axis, size in enumerate(sizes):
-            if size is None and (axis == channels or (known and rank == 3)):
+            if size is None and (axis == channels or known):
                 raise ValueError(
                     f"{self.name}: input_shape={shape!r} in {form}. Needed: "
                     f"{'numbers for all' if known else 'a number of channels'}."

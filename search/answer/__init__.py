@@ -28,6 +28,7 @@ from search.answer.advising import (
     note_chance,
     note_failures,
     note_places,
+    note_rounds,
     note_warnings,
 )
 from search.answer.choosing import ablation_arms, arms, ranked
@@ -46,6 +47,7 @@ from search.answer.results import (
     ALPHA,
     BETTER,
     COMPARED,
+    EQUAL,
     FEWEST_SEEDS,
     NO_DIFFERENCE,
     TOO_FEW,
@@ -56,6 +58,7 @@ from search.answer.results import (
     Arm,
     Comparison,
 )
+from search.answer.sequential import Rounds, margin_of, settle, wanted
 from search.measure import Measure
 from search.objective import Objective
 from search.rows import AnswerRow, TrialRow
@@ -64,6 +67,7 @@ __all__ = [
     "ALPHA",
     "BETTER",
     "COMPARED",
+    "EQUAL",
     "FEWEST_SEEDS",
     "NO_DIFFERENCE",
     "TOO_FEW",
@@ -77,6 +81,7 @@ __all__ = [
     "arms",
     "conclude",
     "ranked",
+    "wanted",
 ]
 
 Row = Mapping[str, Any]
@@ -94,8 +99,8 @@ def conclude(
     Args:
         trial_rows: the trials of the search.
         run_rows: the runs of the candidates, the baselines and the ablation.
-        manifest: what was searched; used are "direction", "objective", "measure", "seeds", "data"
-            and "baselines".
+        manifest: what was searched; used are "direction", "objective", "measure", "seeds", "data",
+            "baselines", "margin" and, where seeds are added until all is settled, "most_seeds".
         complete: whether these are all runs; of a part of them no verdict is given.
         explain: whether to find out which hyperparameters matter, which takes a while.
 
@@ -113,14 +118,22 @@ def conclude(
     trials, runs = list(map(TrialRow.of, trial_rows)), list(map(AnswerRow.of, run_rows))
     seeds = seeds_of(runs, manifest)
     measure = Measure.found(manifest)
-    every = collect(runs, seeds, measure, notes)
+    rounds = Rounds.of(manifest, measure)
+    every = collect(runs, seeds, measure, notes, rounds.level if rounds else None)
     main = [arm for arm in every if arm.role != "ablation"]
     main.sort(key=lambda arm: math.inf if arm.mean is None else arm.mean)
     candidates = [arm for arm in main if arm.role == "candidate"]
     baselines = [arm for arm in main if arm.role == "baseline"]
+    margin = margin_of(manifest, measure)
     reference = best_baseline(baselines, notes)
     usable = sum(len(arm.errors) >= FEWEST_SEEDS for arm in baselines)
-    comparisons = compare(candidates, reference, choices=usable) if reference else []
+    comparisons = compare(candidates, reference, usable, margin) if reference else []
+    if rounds is not None and reference is not None:
+        settled = settle(candidates, baselines, seeds, rounds)
+        comparisons = settled.comparisons
+        named = None if settled.reference is None else settled.reference.name
+        reference = next((arm for arm in baselines if arm.name == named), reference)
+        notes += note_rounds(settled, rounds)
     if complete:
         verdict, best = judge(candidates, reference, comparisons)
         if best is None:
@@ -167,6 +180,7 @@ def conclude(
             if explain
             else importance.Importance()
         ),
+        margin=margin,
         detectable=detectable(comparisons),
         notes=notes,
     )
@@ -180,7 +194,8 @@ def conclude(
         answer.comparisons = [one.turned() for one in answer.comparisons]
         answer.ablation = [one.turned() for one in answer.ablation]
     unasked = manifest.get("baselines") == []
-    answer.advice, answer.reason = advise(answer, len(seeds), order, objective, complete, unasked)
+    many = len(seeds) if rounds is None else max((arm.seeds for arm in main), default=0)
+    answer.advice, answer.reason = advise(answer, many, order, objective, complete, unasked)
     if answer.rests_on == COMPARED:
         notes += [*note_places(answer), *note_chance(answer)]
     return answer

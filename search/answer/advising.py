@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from search import formats
 from search.answer.results import (
     BETTER,
+    EQUAL,
     FEWEST_SEEDS,
     TOO_FEW,
     UNFINISHED,
@@ -13,6 +14,7 @@ from search.answer.results import (
     Answer,
     Arm,
 )
+from search.answer.sequential import Rounds, Settled
 from search.objective import Objective
 from search.rows import AnswerRow, TrialRow
 
@@ -75,6 +77,8 @@ def advise(
             f"{formats.count(comparison.seeds, 'seed')}, "
             f"p {formats.p_value(comparison.adjusted_p)} for all comparisons together)."
         )
+    if answer.verdict == EQUAL:
+        return _equal(answer, best)
     if answer.verdict == TOO_FEW:
         return f"Try {best.name}", (
             f"{lowest}. These are too few seeds to tell more: {seeds} of at least {FEWEST_SEEDS}, "
@@ -99,6 +103,62 @@ def advise(
         f"no difference was shown. {on_seeds.capitalize()} {none} better than this best of the "
         f"plain norms ({error}).{limit}"
     )
+
+
+def _equal(answer: Answer, best: Arm) -> tuple[str, str]:
+    """What to do with norms that are equal within the margin: take the cheaper one."""
+    reference, measure = answer.arm(answer.reference), answer.measure
+    within = formats.points(answer.margin, answer.percent)
+    if best is not reference:
+        comparison = next(one for one in answer.comparisons if one.name == best.name)
+        ends = " to ".join(
+            formats.points(end, answer.percent, sign=True)
+            for end in (comparison.low, comparison.high)
+        )
+        return f"Use {best.name}", (
+            f"its {measure.said}, {formats.error(best.mean, answer.percent)}, is equal within "
+            f"{within} to that of the best plain norm, {reference.name} "
+            f"({formats.error(reference.mean, answer.percent)}; 95 % confidence interval of the "
+            f"difference {ends}), and it is the cheaper one: {_costs(best)} against "
+            f"{_costs(reference)}."
+        )
+    names = [one.name for one in answer.comparisons if one.verdict == EQUAL]
+    what = "is" if len(names) == 1 else "are"
+    return f"Keep {best.name}", (
+        f"{' and '.join(names)} {what} equal to this best of the plain norms within {within}, and "
+        "not cheaper."
+    )
+
+
+def _costs(arm: Arm) -> str:
+    """What an arm costs, in words."""
+    return (
+        f"{formats.seconds(arm.step_seconds)} for a train step and "
+        f"{formats.number(arm.parameters)} parameters"
+    )
+
+
+def note_rounds(settled: Settled, rounds: Rounds) -> list[str]:
+    """How many seeds there were, and why training ended for a candidate that is not settled."""
+    counts = [count for count in settled.seeds.values() if count]
+    if not counts:
+        return []
+    span = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{max(counts)}"
+    notes = [
+        f"Seeds were added until all was settled: {span} of at most {rounds.most} for each norm, "
+        f"{sum(counts)} trainings. Each look at them is paid for in the intervals."
+    ]
+    notes += [
+        f"{name} was trained on {formats.count(settled.seeds[name], 'seed')} and not further: "
+        f"{why}."
+        for name, why in settled.ended.items()
+    ]
+    last = None if settled.reference is None else settled.reference.name
+    return notes + [
+        f"{one.name} was settled against {one.reference}, the best plain norm in that round."
+        for one in settled.comparisons
+        if one.reference != last
+    ]
 
 
 def note_places(answer: Answer) -> list[str]:
@@ -152,7 +212,11 @@ def note_chance(answer: Answer) -> list[str]:
     ends = " to ".join(
         formats.points(end, answer.percent, sign=True) for end in (one.here_low, one.here_high)
     )
+    chance = " to ".join(f"{100 * end:.0f}" for end in (one.chance_low, one.chance_high))
     return [
+        f"{one.name} was better than {one.reference} on {one.wins:g} of "
+        f"{formats.count(one.seeds, 'seed')}. On a new seed, with these very examples, it is "
+        f"better with a chance of {chance}\N{NARROW NO-BREAK SPACE}%.",
         f"Intervals and verdicts are for new seeds and new test examples. On these very examples, "
         f"{one.name} differs from {one.reference} by {ends}.",
         f"Of the variance of that difference, {share['seeds']} comes from the seeds, "

@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from search import statistics
-from search.answer.results import ALPHA, BETTER, FEWEST_SEEDS, WORSE, Arm, Comparison, is_finite
+from search.answer.results import (
+    ALPHA,
+    BETTER,
+    FEWEST_SEEDS,
+    SAME_TIME,
+    WORSE,
+    Arm,
+    Comparison,
+    is_finite,
+)
 from search.objective import Objective
 from search.rows import TrialRow
 
-# Times that differ by a smaller factor are equal: one machine measures no better than this.
-SAME_TIME = 1.2
 # Numbers of parameters that differ by a smaller factor make no difference to anybody.
 SAME_SIZE = 1.01
 
@@ -66,11 +73,12 @@ def _sizes(parameters: Sequence[int]) -> statistics.Dimension:
 def _lower_errors(arms: Sequence[Arm], comparisons: Sequence[Comparison]) -> Any:
     """A matrix: whether the error of the arm of a row is lower than that of the column's.
 
-    All have finished on every seed. Candidates against the reference are as they were judged; for
-    the other pairs Holm's correction goes over all of them. With too few seeds for a test the means
-    decide.
+    All have finished on their seeds; those that all have count. Candidates against the reference
+    are as they were judged; for the other pairs Holm's correction goes over all of them. With too
+    few seeds for a test the means decide.
     """
-    errors = np.array([[arm.errors[seed] for seed in sorted(arm.errors)] for arm in arms])
+    common = sorted(set.intersection(*(set(arm.errors) for arm in arms)))
+    errors = np.array([[arm.errors[seed] for seed in common] for arm in arms])
     if errors.shape[1] < FEWEST_SEEDS:
         means = errors.mean(axis=1)
         return means[:, None] < means

@@ -1,7 +1,7 @@
 """Arms from rows, and what their paired differences show."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median, stdev
 from typing import Any
 
@@ -14,8 +14,10 @@ from search.answer.crossed import Crossed, crossed
 from search.answer.results import (
     ALPHA,
     BETTER,
+    EQUAL,
     FEWEST_SEEDS,
     NO_DIFFERENCE,
+    SAME_TIME,
     TOO_FEW,
     UNFINISHED,
     WORSE,
@@ -39,9 +41,22 @@ def seeds_of(run_rows: Sequence[AnswerRow], manifest: Mapping[str, Any]) -> list
 
 
 def collect(
-    run_rows: Sequence[AnswerRow], seeds: Sequence[int], measure: Measure, notes: list[str]
+    run_rows: Sequence[AnswerRow],
+    seeds: Sequence[int],
+    measure: Measure,
+    notes: list[str],
+    level: Callable[[int, float], float] | None = None,
 ) -> list[Arm]:
-    """The arms, each with all its seeds, and what was measured as costs."""
+    """The arms, each with all its seeds, and what was measured as costs.
+
+    Args:
+        run_rows: of all arms.
+        seeds: that each arm should have.
+        measure: what was measured.
+        notes: what else must be known is added to them.
+        level: `level(seeds, alpha)`, that of the interval of an arm with so many seeds. With it
+            arms may have fewer seeds than others.
+    """
     rows_of: dict[tuple[str, str], dict[int, AnswerRow]] = {}
     for row in run_rows:
         runs = rows_of.setdefault((row.role, row.arm), {})
@@ -64,7 +79,7 @@ def collect(
             },
             unfinished={
                 seed: _reason(runs[seed], measure) if seed in runs else NOT_RUN
-                for seed in seeds
+                for seed in (seeds if level is None else runs)
                 if seed not in finished
             },
             parameters=next(
@@ -74,7 +89,8 @@ def collect(
             changed=dict(first.changed or {}),
         )
         if arm.errors:
-            _set_interval(arm, ALPHA / (2 * len(rows_of)))
+            alpha = ALPHA / (2 * len(rows_of))
+            _set_interval(arm, alpha if level is None else level(len(arm.errors), alpha))
         times = [r.step_seconds for r in runs.values() if is_finite(r.step_seconds)]
         if times:
             arm.step_seconds = float(median(times))
@@ -124,7 +140,13 @@ def best_baseline(baselines: Sequence[Arm], notes: list[str]) -> Arm | None:
     return best
 
 
-def compare(compared: Sequence[Arm], reference: Arm, choices: int = 1) -> list[Comparison]:
+def compare(
+    compared: Sequence[Arm],
+    reference: Arm,
+    choices: int = 1,
+    margin: float | None = None,
+    alpha: float | None = None,
+) -> list[Comparison]:
     """Each arm against a reference; the verdicts and intervals of all hold at once.
 
     An arm may be better or worse, so `ALPHA` is divided by twice the number of arms. The side of
@@ -135,9 +157,11 @@ def compare(compared: Sequence[Arm], reference: Arm, choices: int = 1) -> list[C
         compared: the arms; those that cannot be judged count in the division all the same.
         reference: what they are compared to.
         choices: of how many arms the reference was chosen for its low error.
+        margin: an interval within it, on both sides of zero, shows that two arms are equal.
+        alpha: of one side of one arm; None is `ALPHA`, divided.
     """
     result = []
-    better = ALPHA / (2 * max(1, len(compared)))
+    better = ALPHA / (2 * max(1, len(compared))) if alpha is None else alpha
     worse = better / max(1, choices)
     for arm in compared:
         seeds = [seed for seed in arm.errors if seed in reference.errors]
@@ -147,6 +171,9 @@ def compare(compared: Sequence[Arm], reference: Arm, choices: int = 1) -> list[C
         if seeds:
             differences = [arm.errors[seed] - reference.errors[seed] for seed in seeds]
             comparison.difference = float(np.mean(differences))
+            comparison.wins = sum((one < 0) + (one == 0) / 2 for one in differences)
+            chance = statistics.chance_interval(comparison.wins, len(seeds))
+            comparison.chance_low, comparison.chance_high = chance
             if len(seeds) > 1:
                 comparison.deviation = stdev(differences)
                 found = crossed_of(arm, reference)
@@ -160,6 +187,9 @@ def compare(compared: Sequence[Arm], reference: Arm, choices: int = 1) -> list[C
                 [arm.errors[seed] for seed in seeds], [reference.errors[seed] for seed in seeds]
             )
             _decide(comparison, found, paired, better, worse)
+            within = margin is not None and -margin <= comparison.low <= comparison.high <= margin
+            if within and comparison.verdict == NO_DIFFERENCE:
+                comparison.verdict = EQUAL
     return result
 
 
@@ -225,9 +255,22 @@ def judge(
     better = [arm for arm in candidates if verdicts.get(arm.name) == BETTER]
     if better:
         return BETTER, min(better, key=lambda arm: arm.mean)
+    equal = [arm for arm in candidates if verdicts.get(arm.name) == EQUAL]
+    if equal and reference is not None:
+        return EQUAL, min([reference, *equal], key=lambda arm: _cost(arm, reference))
     if not verdicts or set(verdicts.values()) <= {TOO_FEW, UNFINISHED}:
         return (UNFINISHED if UNFINISHED in verdicts.values() else TOO_FEW), None
     return NO_DIFFERENCE, reference
+
+
+def _cost(arm: Arm, reference: Arm) -> tuple[float, float]:
+    """What an arm costs, for a choice among equals: time, then size, where these are clear."""
+    time = size = 1.0
+    if arm.step_seconds and reference.step_seconds:
+        time = arm.step_seconds / reference.step_seconds
+    if arm.parameters and reference.parameters:
+        size = arm.parameters / reference.parameters
+    return time if max(time, 1 / time) > SAME_TIME else 1.0, size
 
 
 def other_baselines(

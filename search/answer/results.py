@@ -1,6 +1,7 @@
 """What an answer consists of: arms, comparisons, and the answer itself."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
@@ -13,8 +14,11 @@ FEWEST_SEEDS = 3
 BETTER = "better"
 WORSE = "worse"
 NO_DIFFERENCE = "no difference shown"
+EQUAL = "equal within the margin"
 UNFINISHED = "not judged: unfinished runs"
 TOO_FEW = "not judged: too few seeds"
+# Times that differ by a smaller factor are equal: one machine measures no better than this.
+SAME_TIME = 1.2
 # What a recommendation rests on.
 COMPARED = "comparison"
 VALIDATION = "validation"
@@ -44,6 +48,19 @@ class Arm:
     changed: dict[str, Any] = field(default_factory=dict)
     # Of each seed, a value for each test example, where the rows have them.
     values_of: dict[int, Any] = field(default_factory=dict, repr=False)
+
+    def only(self, seeds: Sequence[int]) -> Self:
+        """The same with some of the seeds alone; the mean is theirs, and there is no interval."""
+        errors = {seed: self.errors[seed] for seed in seeds if seed in self.errors}
+        return replace(
+            self,
+            errors=errors,
+            unfinished={s: why for s, why in self.unfinished.items() if s in seeds},
+            values_of={s: values for s, values in self.values_of.items() if s in seeds},
+            mean=sum(errors.values()) / len(errors) if errors else None,
+            low=None,
+            high=None,
+        )
 
     def turned(self) -> Self:
         """The same with the other sign: costs as a measure of which more is better."""
@@ -76,6 +93,9 @@ class Comparison:
         half: half the width of the interval, on the side that shows an arm to be better.
         examples: how many test examples count; None where the seeds alone do.
         shares: how much of the variance seeds, examples and both together have.
+        wins: on how many of the seeds it was better; a tie is half a win.
+        chance_low, chance_high: with what chance it is better on a new seed, on these very
+            examples; an interval by itself.
     """
 
     name: str
@@ -95,6 +115,9 @@ class Comparison:
     half: float | None = None
     examples: int | None = None
     shares: dict[str, float] = field(default_factory=dict)
+    wins: float | None = None
+    chance_low: float | None = None
+    chance_high: float | None = None
 
     def turned(self) -> Self:
         """The same with the other sign."""
@@ -135,6 +158,7 @@ class Answer:
         beaten: each of the others, with an arm that beats it and what that one is better in.
         pareto_trials: numbers of the trials for which the same holds, with the validation score.
         importance: what the trials' scores depend on.
+        margin: differences up to this are equal; None where nothing is.
         detectable: the difference that these seeds would have shown in about four cases of five.
         notes: what else must be known to read the answer.
     """
@@ -158,6 +182,7 @@ class Answer:
     beaten: dict[str, tuple[str, list[str]]]
     pareto_trials: list[int]
     importance: importance.Importance
+    margin: float | None
     detectable: float | None
     notes: list[str]
 

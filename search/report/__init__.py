@@ -27,7 +27,11 @@ Row = Mapping[str, Any]
 # Seconds after which the page of a search that runs loads itself anew.
 RELOAD = 15
 
-TONES = {answers.BETTER: "shown", answers.NO_DIFFERENCE: "unsure"}
+TONES = {
+    answers.BETTER: "shown",
+    answers.EQUAL: "shown",
+    answers.NO_DIFFERENCE: "unsure",
+}
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,12 @@ def _facts(trial_rows, run_rows, manifest, answer):
     facts = [
         ("trials", formats.number(len(trial_rows))),
         ("seeds in the answer", seeds or None),
+        (
+            "smallest difference it would show",
+            None
+            if answer.detectable is None
+            else formats.points(answer.detectable, answer.percent),
+        ),
         ("objective", manifest.get("objective")),
         ("oracle", manifest.get("oracle")),
         ("task", data.get("task")),

@@ -203,11 +203,16 @@ def planned(run_rows: Sequence[Row], manifest: Row) -> tuple[Sequence[Row], bool
         }
         rows += [own[seed] for seed in manifest["seeds"] if seed in own]
         missing += sum(seed not in own for seed in manifest["seeds"])
+    if manifest.get("most_seeds") is not None:
+        return rows, answers.wanted(manifest["arms"], rows, manifest)[1]
     return rows, missing == 0
 
 
 def _done(trial_rows: Sequence[Row], runs: Sequence[Row], manifest: Row) -> str:
     """How far a search is."""
+    if manifest.get("arms") and manifest.get("most_seeds") is not None:
+        counts, _ = answers.wanted(manifest["arms"], runs, manifest)
+        return f"{len(runs)} of at least {sum(counts.values())} trainings for the answer are done"
     if manifest.get("arms"):
         of = len(manifest["arms"]) * len(manifest["seeds"])
         return f"{len(runs)} of {of} trainings for the answer are done"

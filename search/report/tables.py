@@ -113,7 +113,7 @@ def leaderboard(answer: answers.Answer) -> Table:
         *_difference_columns(answer.percent, "best baseline"),
         Column("verdict", "verdict"),
         Column("role", "role", full=True),
-        Column("seeds", "seeds", str, True, full=all(not arm.unfinished for arm in answer.arms)),
+        Column("seeds", "seeds", str, True, full=len({len(arm.errors) for arm in answer.arms}) < 2),
         Column("step_seconds", "train step", formats.seconds, True, ("step_low", "step_high")),
         Column("parameters", "parameters", formats.number, True),
         Column("pareto", "Pareto front"),
@@ -381,6 +381,7 @@ def _difference_columns(percent: bool, reference: str) -> list[Column]:
             ("difference_low", "difference_high"),
         ),
         Column("p", "p (of all)", lambda value: formats.p_value(value).removeprefix("= "), True),
+        Column("wins", "better on seeds", lambda value: f"{value:g}", True, full=True),
         Column("here_low", "on these very examples, from", show, True, full=True),
         Column("here_high", "to", show, True, full=True),
     ]
@@ -392,6 +393,7 @@ def _difference(comparison: answers.Comparison | None) -> dict[str, Any]:
         "difference_low": "low",
         "difference_high": "high",
         "p": "adjusted_p",
+        "wins": "wins",
         "here_low": "here_low",
         "here_high": "here_high",
     }

@@ -24,7 +24,7 @@ from search.progress import Progress
 from search.rows import TrialRow
 from search.space import NormSpace, words
 from search.task import Task
-from search.tasks import answer_tasks
+from search.tasks import answer_arms, answer_tasks
 from small_search import OBJECTIVE, OPTIONS, arrays, build, short_search
 
 
@@ -102,7 +102,7 @@ def test_the_ablation_is_around_the_best_trial_that_has_something_to_change():
         objective=Objective("val_error"), candidates=1, baselines=["batch"], ablation=2
     )
     search.seed, search.seeds, search.epochs = 0, 2, 1
-    tasks = answer_tasks(rows, space, search)
+    tasks = answer_tasks(answer_arms(rows, space, search), search)
     assert [(task.arm["role"], task.spec.get("modes"), task.seed) for task in tasks] == [
         (role, modes, seed)
         for role, modes in [("candidate", 2), ("baseline", None), ("ablation", 3), ("ablation", 4)]
@@ -110,7 +110,7 @@ def test_the_ablation_is_around_the_best_trial_that_has_something_to_change():
     ]
     # Of those that are trained again: with batch norm as the one candidate there is none.
     search.baselines, search.seeds = ["layer"], 1
-    tasks = answer_tasks(rows, space, search)
+    tasks = answer_tasks(answer_arms(rows, space, search), search)
     assert [task.arm["role"] for task in tasks] == ["candidate", "baseline"]
 
 

@@ -136,8 +136,8 @@ def test_a_changed_range_or_objective_is_refused(tmp_path):
 def test_what_is_refused(tmp_path):
     with pytest.raises(BadInput, match="averages the seeds"):
         tuner_of(tmp_path, executions_per_trial=2)
-    with pytest.raises(BadInput, match=r"val_f1_score.*does not say whether less or more"):
-        tuner_of(tmp_path, objective="val_f1_score")
+    with pytest.raises(BadInput, match=r"val_my_score.*does not say whether less or more"):
+        tuner_of(tmp_path, objective="val_my_score")
     oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=2)
     with pytest.raises(BadInput, match="differ"):
         tuner_of(tmp_path, oracle=oracle, objective="val_error")
