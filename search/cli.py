@@ -29,6 +29,7 @@ from search.names import (
     ORACLES,
     PLAIN,
     TASKS,
+    is_saved,
     key,
     refuse_kerastuner_roles,
 )
@@ -84,7 +85,8 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         metavar="MODULE:FUNCTION",
         help="a Keras model, or a function that takes a norm spec and returns one; MODULE is the "
-        "path of a .py file, or a module that Python can import",
+        "path of a .py file, or a module that Python can import. Or FILE.keras, a saved model: "
+        "every training starts from its weights",
     )
     searched.add_argument(
         "--start",
@@ -284,7 +286,8 @@ def parser() -> argparse.ArgumentParser:
         "--baselines",
         metavar="A,B,...",
         help=f"comma-separated norms to compare with (default: those of {', '.join(PLAIN)} that "
-        "are among --norms)",
+        "are among --norms); original is a --model as it is, trained like the others (one of them "
+        "with --start preserved or converted)",
     )
     answer.add_argument(
         "--ablation",
@@ -606,7 +609,9 @@ def _transform(text):
 
 
 def _loaded(place):
-    """What `MODULE:FUNCTION` names."""
+    """What `MODULE:FUNCTION` names; the path of a saved model as it is."""
+    if is_saved(place):
+        return place
     module_name, attribute = early.split_place(place)
     module = _imported("--model", place, module_name)
     if not hasattr(module, attribute):
@@ -694,7 +699,11 @@ def _from_anywhere(options):
         os.path.abspath(place) if place.endswith(".py") else place for place in changed.imports
     ]
     if changed.model is not None:
-        module, name = early.split_place(changed.model)
+        module, name = ("", "")
+        if is_saved(changed.model):
+            changed.model = os.path.abspath(changed.model)
+        else:
+            module, name = early.split_place(changed.model)
         if module.endswith(".py"):
             changed.model = f"{os.path.abspath(module)}:{name}"
     if changed.measure is not None and changed.measure.partition(":")[0].endswith(".py"):

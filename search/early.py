@@ -21,9 +21,11 @@ from search.names import (
     NORM_KEYS,
     NORMS,
     ORACLES,
+    ORIGINAL,
     PLACEMENTS,
     TRANSFORMS,
     direction_of,
+    is_saved,
     key,
     norm_key,
 )
@@ -42,7 +44,10 @@ def check(options):
                 f"--width {options.width} with --model. Needed: --arch; a function of your own "
                 "sets its own width."
             )
-        split_place(options.model)
+        if not is_saved(options.model):
+            split_place(options.model)
+        elif not os.path.isfile(options.model):
+            raise BadInput(f"--model {options.model!r}: there is no such file.")
     _check_folder(options.out)
     _check_data(options)
 
@@ -75,7 +80,8 @@ def _check_words(options):
         if word not in PLACEMENTS:
             raise unknown("placement", word, PLACEMENTS)
     # A module of the user's may register norms of its own.
-    norms = (*split_words(options.norms), *split_words(options.baselines))
+    baselines = [word for word in split_words(options.baselines) if word != ORIGINAL]
+    norms = (*split_words(options.norms), *baselines)
     known_only = options.model is None and not options.imports
     for word in norms if known_only else ():
         if norm_key(word) not in NORM_KEYS:

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import os
 from typing import Any
 
 import keras
@@ -10,10 +11,13 @@ import numpy as np
 
 import kerasnorm
 from kerasnorm import models
+from kerasnorm.surgery.rebuild import rebuild
+from kerasnorm.surgery.recompile import compile_like
 from search import fingerprint
 from search.data.parts import Form
 from search.errors import BadInput, SearchError, one_line, unknown
 from search.fitting import check_model, last_activation, usual_compilation
+from search.names import is_saved
 from search.space import NormSpace, Place
 
 # How the norms of a trained model begin.
@@ -30,8 +34,9 @@ class NormHyperModel(keras_tuner.HyperModel):
             a function of a norm spec that returns a Keras model;
             the name of an architecture in `kerasnorm.models` (with `input_shape` and `classes`),
             which is planned, not built, to know its norm sites;
-            a Keras model, functional or Sequential, in which the norms are replaced. Its weights
-            are kept: every trial starts from them. `start` says how the norms begin.
+            a Keras model, functional or Sequential, in which the norms are replaced, or the path of
+            a `.keras` file that holds one. Its weights are kept: every trial starts from them.
+            `start` says how the norms begin.
         space: a `NormSpace`; None makes one from the network's norm sites, for which a function is
             called once.
         compile: `compile(model, values)`, which compiles a model that is not; None takes Adam and
@@ -96,6 +101,8 @@ class NormHyperModel(keras_tuner.HyperModel):
         **options,
     ):
         super().__init__(name="norms")
+        if is_saved(network):
+            network = saved(network)
         self.start = start
         self.start_examples = start_examples
         self._start_data = _start_data(network, start, start_data, start_examples)
@@ -170,11 +177,14 @@ class NormHyperModel(keras_tuner.HyperModel):
         return self.model_of(self.space.spec_from(hp), hp.values)
 
     def model_of(self, spec, values):
-        """The compiled model of a norm spec and of the further hyperparameters."""
+        """The compiled model of a norm spec and of the further hyperparameters.
+
+        None stands for a Keras model as it is, with its own norms and weights.
+        """
         model = self._builder(spec)
         if not isinstance(model, keras.Model):
             raise BadInput(f"the network's function returned {model!r}. Needed: a Keras model.")
-        if self._start_data is not None:
+        if self._start_data is not None and spec is not None:
             kerasnorm.calibrate(
                 model, self.network, self._start_data, examples=self.start_examples, verbose=0
             )
@@ -214,7 +224,13 @@ class NormHyperModel(keras_tuner.HyperModel):
             return lambda spec: function(*self._shapes, norm=spec, **self._arguments)
         if isinstance(network, keras.Model):
             preserve = self.start != "fresh"
-            return lambda spec: kerasnorm.replace_norms(network, spec, preserve=preserve)
+
+            def changed(spec):
+                if spec is None:
+                    return copied(network)
+                return kerasnorm.replace_norms(network, spec, preserve=preserve)
+
+            return changed
         if callable(network):
             return network
         raise BadInput(
@@ -301,6 +317,23 @@ class NormHyperModel(keras_tuner.HyperModel):
                 others = [word for word in space.placements if word != "stages"]
                 space = NormSpace(model, **{**options, "placements": others or ["all"]})
         return space
+
+
+def copied(model):
+    """A Keras model once more: its layers, its weights, and how it is compiled."""
+    found = rebuild(model, [])
+    compile_like(model, found.model, found.pairs)
+    return found.model
+
+
+def saved(path):
+    """The model in a `.keras` file."""
+    if not os.path.isfile(path):
+        raise BadInput(f"network={path!r}: there is no such file.")
+    try:
+        return keras.saving.load_model(path)
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"network={path!r}: {one_line(error)}.") from error
 
 
 def _start_data(network, start, data, examples):

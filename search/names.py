@@ -109,6 +109,20 @@ def direction_by_name(metric):
     return None if less == more else "min" if less else "max"
 
 
+# The baseline that is a trained network as it is.
+ORIGINAL = "original"
+
+
+def is_saved(network):
+    """Whether a network is the path of a saved model.
+
+    >>> from search.names import is_saved
+    >>> is_saved("trained.keras"), is_saved("resnet8")
+    (True, False)
+    """
+    return isinstance(network, (str, os.PathLike)) and str(network).endswith(".keras")
+
+
 def refuse_kerastuner_roles():
     """Refuse an environment that makes this process a chief or a worker of KerasTuner's."""
     found = [name for name in KERASTUNER_VARIABLES if name in os.environ]

@@ -3,8 +3,11 @@
 import contextlib
 import dataclasses
 import html
+import os
 import pathlib
 from typing import Any
+
+import keras
 
 from kerasnorm.core import backends
 from search import answer as answers
@@ -16,10 +19,10 @@ from search.batches import Batches
 from search.description import Search, architecture_of, transforms_of
 from search.errors import BadInput, CannotWrite, Interrupted, NothingCompleted
 from search.executors.base import Executor
-from search.hypermodel import NormHyperModel
+from search.hypermodel import NormHyperModel, saved
 from search.jsonable import jsonable
 from search.manifest import manifest_of
-from search.names import PLAIN, refuse_kerastuner_roles
+from search.names import ORIGINAL, PLAIN, is_saved, refuse_kerastuner_roles
 from search.objective import Objective
 from search.oracle import make, objective_of
 from search.progress import Observers, Progress
@@ -122,8 +125,8 @@ def run(
     """Search the norms of a network on some data, and say how sure the answer is.
 
     Args:
-        network: the name of an architecture, a function of a norm spec, or a Keras model; see
-            `NormHyperModel`.
+        network: the name of an architecture, a function of a norm spec, a Keras model, or the path
+            of a `.keras` file; see `NormHyperModel`.
         data: see `search.data.load`.
         norms: which norms; None is all.
         oracle: `"tpe"`, `"random"`, `"bayesian"`, `"hyperband"`, `"grid"`, or a
@@ -152,7 +155,9 @@ def run(
         seed: of the proposals and of the trials. The answer's seeds are the ones after it.
         candidates: how many of the best norms are trained for the answer.
         baselines: which norms they are compared with; those that are legal in the network. None is
-            the plain ones among `norms`. Where there is none, nothing is compared.
+            the plain ones among `norms`. Where there is none, nothing is compared. `"original"` is
+            a Keras model as it is, trained like the others; it is among them where `start` is not
+            `"fresh"`.
         ablation: how many other values of each hyperparameter to train, one changed at a time,
             around the best of the trials that are trained again and have hyperparameters.
         placements, learning_rates, batch_sizes: of `NormSpace`.
@@ -192,6 +197,9 @@ def run(
     """
     refuse_kerastuner_roles()
     given = dict(locals())
+    if is_saved(network):
+        given["network"] = os.path.abspath(network)
+        network = saved(network)
     if isinstance(executor, Executor) and executor.options is not None:
         given |= executor.options
     call = calls.kept(given) | ({} if options is None else {"options": options})
@@ -269,7 +277,7 @@ def run(
         most_seeds=most_seeds,
         margin=margin,
         candidates=candidates,
-        baselines=_baselines(hypermodel.space, baselines),
+        baselines=_baselines(hypermodel, baselines),
         ablation=ablation,
     )
     if isinstance(oracle, str):
@@ -388,13 +396,23 @@ class Inputs:
         }
 
 
-def _baselines(space, asked):
+def _baselines(hypermodel, asked):
     """The names of the norms to compare with, those that the network can take."""
+    space = hypermodel.space
     if asked is None:
-        return [name for name in space.norms if name in PLAIN]
+        trained = hypermodel.start != "fresh"
+        return [*[name for name in space.norms if name in PLAIN], *([ORIGINAL] if trained else [])]
     words = asked.split(",") if isinstance(asked, str) else asked
-    names = dict.fromkeys(norm_name(word.strip()) for word in words)
-    return [name for name in names if space.refusal(name) is None]
+    names = []
+    for word in dict.fromkeys(word.strip() for word in words):
+        if word != ORIGINAL:
+            name = norm_name(word)
+            names += [name] if space.refusal(name) is None else []
+        elif isinstance(hypermodel.network, keras.Model):
+            names.append(word)
+        else:
+            raise BadInput("baseline 'original' is a Keras model as it is. Needed: such a network.")
+    return list(dict.fromkeys(names))
 
 
 def _why_nothing(rows, folder):

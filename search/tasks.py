@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search import answer as answers
+from search.names import ORIGINAL
 from search.oracle import OWN_PREFIX
 from search.rows import TrialRow
 from search.space import NormSpace, words
@@ -68,7 +69,9 @@ def answer_arms(rows: Sequence[TrialRow], space: NormSpace, search: Any) -> list
     """
     if not search.seeds:
         return []
-    baselines = [space.default_spec(name) for name in search.baselines]
+    baselines = [
+        None if name == ORIGINAL else space.default_spec(name) for name in search.baselines
+    ]
     arms = answers.arms(rows, search.candidates, baselines, search.objective.direction, words)
     if search.ablation:
         trained = {arm["trial"] for arm in arms}

@@ -15,7 +15,11 @@ def words(spec):
     'ILM group norm, 8 groups, key groups of 16'
     >>> words([{"name": "mode", "modes": 4}, {"name": "batch"}])
     'first norm: mode norm, 4 modes; others: batch norm'
+    >>> words(None)
+    'the model as it is'
     """
+    if spec is None:
+        return "the model as it is"
     if isinstance(spec, dict) and "stages" in spec:
         return "; ".join(f"stage {i}: {words(s)}" for i, s in enumerate(spec["stages"], start=1))
     if isinstance(spec, (list, tuple)):
