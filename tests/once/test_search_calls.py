@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import keras_tuner
 import numpy as np
@@ -64,7 +65,12 @@ def test_what_has_no_name_is_to_be_given_again():
     ],
 )
 def test_baselines_are_the_plain_norms_among_those_asked_for(norms, asked, expected):
-    assert running._baselines(NormSpace([16], norms=norms), asked) == expected
+    assert running._baselines(searched(NormSpace([16], norms=norms)), asked) == expected
+
+
+def searched(space, network=None, start="fresh"):
+    """What is known of a hypermodel."""
+    return types.SimpleNamespace(space=space, network=network, start=start)
 
 
 def test_norms_that_were_not_asked_for_are_nowhere():
@@ -74,7 +80,7 @@ def test_norms_that_were_not_asked_for_are_nowhere():
     assert "batch" not in str(specs)
     assert NormSpace([16, 16], norms="mode,conv").placements == ["all"]
     with pytest.raises(BadInput, match="norm 'bach' is unknown"):
-        running._baselines(space, "bach")
+        running._baselines(searched(space), "bach")
 
 
 @pytest.mark.parametrize(
