@@ -84,8 +84,8 @@ format: venv ## format, and repair what can be repaired
 	$(BIN)/ruff check --fix .
 
 .PHONY: readme
-readme: venv ## write the table of norms into the README
-	$(BIN)/python docs/readme_table.py
+readme: venv ## write the pages of the norms, and their table into the README
+	$(BIN)/python -m docs.norm_pages
 
 # Open build/site/index.html: it needs no server.
 SPHINX = KERAS_BACKEND=torch $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet \

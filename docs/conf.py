@@ -30,6 +30,8 @@ myst_heading_anchors = 3
 html_math_renderer = "mathml"
 
 autodoc_typehints = "none"
+# Docstrings write code between single backticks.
+default_role = "code"
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 

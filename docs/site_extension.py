@@ -1,8 +1,13 @@
-"""What the site needs beyond Sphinx: formulas without scripts, and tabs of backends."""
+"""What the site needs beyond Sphinx: formulas without scripts, tabs of backends, docstrings."""
 
+import inspect
+import re
+
+import keras
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.inspect import stringify_signature
 from sphinx_design.shared import create_component
 
 BACKENDS = ("TensorFlow", "JAX", "PyTorch")
@@ -67,10 +72,40 @@ def display_formula(writer, node):
     raise nodes.SkipNode
 
 
+def as_restructured_text(app, what, name, value, options, lines):
+    """A docstring's formulas, which are indented, become blocks of code."""
+    # Sections such as "Args:" indent what is theirs, and they come after the formulas.
+    section = re.compile(r"(Args|Attributes|Example|Reference|Returns|Raises|Yields):$")
+    end = next((n for n, line in enumerate(lines) if section.match(line)), len(lines))
+    text = re.sub(
+        r"\n\n((?: {4}.*\n?)(?:\n? {4}.*\n?)*)",
+        lambda found: f"\n\n.. code-block:: text\n\n{found[1].rstrip()}\n\n",
+        "\n".join(lines[:end]) + "\n",
+    )
+    # "`Site`s" ends no code here, without a mark between.
+    lines[:] = [
+        re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line) for line in [*text.split("\n"), *lines[end:]]
+    ]
+
+
+def of_the_constructor(app, what, name, value, options, signature, returned):
+    """A layer's signature is its constructor's; Keras hides it behind one of its own."""
+    if what != "class" or not issubclass(value, keras.layers.Layer):
+        return None
+    constructor = inspect.signature(value.__init__)
+    parameters = list(constructor.parameters.values())[1:]
+    return stringify_signature(
+        constructor.replace(parameters=parameters), show_annotation=False
+    ), returned
+
+
 def setup(app):
     """Tell Sphinx."""
     app.add_html_math_renderer(
         "mathml", inline_renderers=(inline_formula, None), block_renderers=(display_formula, None)
     )
     app.add_post_transform(BackendTabs)
+    # Before napoleon.
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=400)
+    app.connect("autodoc-process-signature", of_the_constructor)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
