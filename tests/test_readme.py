@@ -15,7 +15,7 @@ def test_readme_examples_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation")
+@pytest.mark.usefixtures("quick_compilation", "restored")
 @pytest.mark.parametrize("name", [name for name in PAGES if code_of(name)])
 def test_the_code_of_pages_runs(name, tmp_path, monkeypatch):
     """tests/once runs it on one backend."""

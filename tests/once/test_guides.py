@@ -8,15 +8,17 @@ import pytest
 import kerasnorm
 import search
 from docs import norm_pages
-from readme import DOCS, PAGES, README, blocks, code_of
+from readme import DOCS, PAGES, README, blocks, code_of, commands
 from search import cli
 
+NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 SEARCHING = DOCS / "searching.md"
 # What comes last on a command line counts.
 LITTLE = ["--trials", "1", "--epochs", "1", "--seeds", "0", "--placements", "all", "--no-jit"]
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if code_of(name)])
+@pytest.mark.usefixtures("restored")
 def test_the_python_code_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -57,6 +59,18 @@ def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     # So little work has no answer to plan from.
     assert cli.main(planning[1:]) == 2
     assert "no plain norm that finished its trainings" in capsys.readouterr().err
+
+
+def test_the_commands_of_the_other_pages_are_the_readmes():
+    """Tests run those of the README."""
+    allowed = set(commands())
+    for extra in ("tensorflow", "jax", "torch"):
+        allowed |= {f"# {NAMES[extra]}", f"pip install '.[{extra}]'"}
+        allowed.add(f"export KERAS_BACKEND={extra}")
+    for name in ("install.md", "performance.md"):
+        lines = [line for block in blocks("sh", PAGES[name]) for line in block.splitlines()]
+        assert lines
+        assert set(lines) <= allowed
 
 
 def test_every_option_is_in_the_table():
