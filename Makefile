@@ -84,8 +84,9 @@ format: venv ## format, and repair what can be repaired
 	$(BIN)/ruff check --fix .
 
 .PHONY: readme
-readme: venv ## write the pages of the norms, and their table into the README
+readme: venv ## write what is made of other files: pages of norms, the README's table, notebooks
 	$(BIN)/python -m docs.norm_pages
+	$(BIN)/python -m docs.notebooks
 
 # Open build/site/index.html: it needs no server.
 SPHINX = KERAS_BACKEND=torch $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet \

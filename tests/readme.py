@@ -17,6 +17,20 @@ LESS_WORK = {
         "keras.applications.ResNet50(weights=None)": "kerasnorm.models.ResNet8((8, 8, 3), 2)",
     },
     "first_steps.md": {"slice(0, 1400), slice(1400, None)": "slice(0, 64), slice(64, 128)"},
+    "tutorials/swap.md": {
+        "slice(0, 1200), slice(1200, None)": "slice(0, 64), slice(64, 128)",
+        "epochs=15": "epochs=1",
+        "slice(0, 200)": "slice(0, 8)",
+    },
+    "tutorials/search.md": {
+        "trials=6": "trials=1, console=False",
+        "epochs=4": "epochs=1",
+        "seeds=3": "seeds=0",
+    },
+    "tutorials/consistent.md": {
+        "slice(0, 500), slice(500, None)": "slice(0, 64), slice(64, 128)",
+        "epochs=10": "epochs=1",
+    },
     "convert.md": {"(64, 28, 28, 1)": "(16, 28, 28, 1)"},
     "models.md": {"models.ResNet50(": "models.ResNet18("},
 }

@@ -1,5 +1,6 @@
 """The pages of docs: their code runs, with less work, and no option of the search is left out."""
 
+import json
 import re
 import shlex
 
@@ -7,7 +8,7 @@ import pytest
 
 import kerasnorm
 import search
-from docs import norm_pages
+from docs import norm_pages, notebooks
 from readme import DOCS, PAGES, README, blocks, code_of, commands
 from search import cli
 
@@ -35,6 +36,22 @@ def test_the_pages_of_the_norms_are_those_of_the_table():
     assert written == {path for path in wanted if path != README}
     for path in written:
         assert path.read_text() == wanted[path], path
+
+
+def test_the_notebooks_are_those_of_the_tutorials():
+    """They are written by `make readme`. Their code is that of the pages, which tests run."""
+    wanted = notebooks.files()
+    assert set(notebooks.TUTORIALS.glob("*.ipynb")) == set(wanted)
+    for path, text in wanted.items():
+        assert path.read_text() == text, path
+        sources = [
+            "".join(cell["source"]) + "\n"
+            for cell in json.loads(text)["cells"]
+            if cell["cell_type"] == "code"
+        ]
+        assert sources == [notebooks.INSTALL, *blocks("python", path.with_suffix(".md"))]
+        # Nothing is installed where the package is.
+        exec(sources[0], {})
 
 
 def test_the_reference_has_what_is_public_and_nothing_else():
