@@ -61,7 +61,7 @@ $(VENV)/.installed: $(VENV)/.base pyproject.toml
 	@touch $@
 
 .PHONY: test
-test: lint types test-once $(BACKENDS:%=test-%) test-jax-x64 doctest test-lowest-keras ## what CI runs
+test: lint types docs test-once $(BACKENDS:%=test-%) test-jax-x64 doctest test-lowest-keras ## what CI runs
 
 .PHONY: test-full
 test-full: ## the same with the tests marked slow
@@ -84,8 +84,21 @@ format: venv ## format, and repair what can be repaired
 	$(BIN)/ruff check --fix .
 
 .PHONY: readme
-readme: venv ## write the table of norms into the README
-	$(BIN)/python docs/readme_table.py
+readme: venv ## write what is made of other files: pages of norms, the README's table, notebooks
+	$(BIN)/python -m docs.norm_pages
+	$(BIN)/python -m docs.notebooks
+
+# Open build/site/index.html: it needs no server.
+SPHINX = KERAS_BACKEND=torch $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet \
+	--doctree-dir build/doctrees
+
+.PHONY: docs
+docs: venv ## build the site into build/site; warnings are errors
+	$(SPHINX) --builder html docs build/site
+
+.PHONY: docs-links
+docs-links: venv ## check the links of the site that lead elsewhere
+	$(SPHINX) --builder linkcheck docs build/links
 
 .PHONY: types
 types: venv ## check types

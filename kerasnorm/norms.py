@@ -74,6 +74,10 @@ class NormRow:
         statistics: `"data"`, or `"learned"` where a network predicts them.
         ranks: of the inputs that it takes.
         channels: how many `examples` are for.
+        link: where the paper can be read.
+        formulas: what it computes, in LaTeX: n is an example, p a position, c a channel.
+        flow: from the moments of each channel of each example to its scale and shift, in steps.
+        when: where to use it and where not.
 
     Example:
         >>> import kerasnorm
@@ -109,6 +113,10 @@ class NormRow:
     statistics: str = "data"
     ranks: tuple[int, ...] = (2, 3, 4, 5)
     channels: int = 8
+    link: str = ""
+    formulas: tuple[str, ...] = ()
+    flow: tuple[str, ...] = ()
+    when: str = ""
 
     def __post_init__(self):
         if not self.words:
@@ -292,12 +300,37 @@ BARE = {"center": False, "scale": False}
 
 ILM_PAPER = "Jia, Chen and Chen, *Instance-Level Meta Normalization*, 2019"
 ASSOCIATE_PAPER = "*Associate Normalization*, submitted to ICLR 2020"
+ILM_LINK = "https://arxiv.org/abs/1904.03516"
+MODE_LINK = "https://arxiv.org/abs/1810.05466"
+CONV_LINK = "https://arxiv.org/abs/2102.09685"
 MODE_PAPER = "Deecke, Murray and Bilen, *Mode Normalization*, 2019"
 CONV_PAPER = "Esposito and Ganaba, *Convolutional Normalization*"
 CONSISTENT_PAPER = (
     "Zhou, Ma, Li, Zhang and Luo, *Towards Improving Generalization of Deep Networks via "
     "Consistent Normalization*, 2019"
 )
+
+AFFINE = r"y = \gamma_c\,\frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_c"
+ILM_FORMULAS = (
+    r"E_\mu = \mathrm{relu}(W_1 \mu)",
+    r"E_\sigma = \mathrm{relu}(W_1 \sigma^2)",
+    r"\hat\gamma = \mathrm{sigmoid}(W_3 E_\sigma) + \gamma",
+    r"\hat\beta = \tanh(W_2 E_\mu) + \beta",
+)
+
+
+def _ilm_formulas(standardized):
+    return (*ILM_FORMULAS, rf"y = \hat\gamma\,\frac{{x - {standardized}}} + \hat\beta")
+
+
+def _ilm_flow(pooled):
+    return (
+        pooled,
+        "pool over key groups",
+        "encoder, then a decoder for each of gamma and beta",
+        "add the learned gamma and beta",
+    )
+
 
 ROWS = (
     NormRow(
@@ -315,6 +348,22 @@ ROWS = (
             "no_scale": {"scale": False},
         },
         scope="batch",
+        link="https://arxiv.org/abs/1502.03167",
+        formulas=(
+            r"\mu_c = \frac{1}{NP} \sum_{n,p} x_{npc}",
+            r"\sigma_c^2 = \frac{1}{NP} \sum_{n,p} (x_{npc} - \mu_c)^2",
+            AFFINE,
+        ),
+        flow=(
+            "pool over the examples of the batch",
+            "standardize each channel",
+        ),
+        when=(
+            "The usual choice for images where a batch has many examples that are alike. "
+            "Its output depends on the rest of the batch in training, and on moving "
+            "averages at inference. So it is a poor choice for a few examples per batch, "
+            "and where the data change after training."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.group.GroupNorm",
@@ -335,6 +384,20 @@ ROWS = (
             "no_center": {"groups": 2, "center": False},
             "no_scale": {"groups": 2, "scale": False},
         },
+        link="https://arxiv.org/abs/1803.08494",
+        formulas=(
+            r"\mu_{ng},\ \sigma_{ng}^2\ \text{over the positions and channels of a group}",
+            AFFINE,
+        ),
+        flow=(
+            "pool over the channels of each group",
+            "standardize each group",
+        ),
+        when=(
+            "For small batches, detection, segmentation and video: it looks at one example "
+            "at a time and does the same in training and at inference. The number of groups "
+            "must divide the channels."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.group.InstanceNorm",
@@ -345,6 +408,18 @@ ROWS = (
         refusal=channels_are_single,
         plain=True,
         examples={"default": {}, "bare": BARE},
+        link="https://arxiv.org/abs/1607.08022",
+        formulas=(
+            r"\mu_{nc} = \frac{1}{P} \sum_p x_{npc}",
+            r"\sigma_{nc}^2 = \frac{1}{P} \sum_p (x_{npc} - \mu_{nc})^2",
+            AFFINE,
+        ),
+        flow=("standardize each channel of each example",),
+        when=(
+            "For style transfer and image-to-image networks, where the contrast of a single "
+            "image should not matter. It removes what the mean of a channel says, which a "
+            "classifier often needs."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.group.LayerNorm",
@@ -355,6 +430,20 @@ ROWS = (
         refusal=examples_are_single,
         plain=True,
         examples={"default": {}, "bare": BARE},
+        link="https://arxiv.org/abs/1607.06450",
+        formulas=(
+            r"\mu_n,\ \sigma_n^2\ \text{over all positions and channels of example}\ n",
+            AFFINE,
+        ),
+        flow=(
+            "pool over all channels of the example",
+            "standardize the example",
+        ),
+        when=(
+            "For one example at a time, and for layers with few channels, where groups would be "
+            "too small. `keras.layers.LayerNormalization` takes the moments of each position by "
+            "itself. This layer takes those of all positions, as the papers' networks do."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.ilm.ILMGroupNorm",
@@ -371,32 +460,55 @@ ROWS = (
             **{key: {"groups": 4, **arguments} for key, arguments in ILM_EXAMPLES.items()},
             "coarse_groups": {"groups": 2, "key_group_size": 1},
         },
+        link=ILM_LINK,
+        formulas=_ilm_formulas(r"\mu_{ng}}{\sqrt{\sigma_{ng}^2 + \epsilon}"),
+        flow=_ilm_flow("standardize by groups"),
+        when=(
+            "Where group norm is used and the example itself should say how it is rescaled. It "
+            "adds a small auto-encoder, whose cost does not grow with the image. `convert` can fit "
+            "it to a trained batch norm."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.ilm.ILMInstanceNorm",
         "ilm_instance",
         aliases=("ilm_in",),
         words="ILM instance norm",
-        summary="the same over instance norm",
+        summary="instance norm whose gamma and beta are also predicted from the statistics",
         reference=ILM_PAPER,
         arguments=ILM_ARGUMENTS,
         refusal=channels_are_single,
         auto=("key_group_size",),
         contestants={"ILMInstanceNorm": {"key_group_size": 16}},
         examples=ILM_EXAMPLES,
+        link=ILM_LINK,
+        formulas=_ilm_formulas(r"\mu_{nc}}{\sqrt{\sigma_{nc}^2 + \epsilon}"),
+        flow=_ilm_flow("standardize each channel"),
+        when=(
+            "Where instance norm is used and what it removes should come back in part: "
+            "gamma and beta are predicted from the moments that the standardization takes "
+            "away."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.ilm.ILMLayerNorm",
         "ilm_layer",
         aliases=("ilm_ln",),
         words="ILM layer norm",
-        summary="the same over layer norm",
+        summary="layer norm whose gamma and beta are also predicted from the statistics",
         reference=ILM_PAPER,
         arguments=ILM_ARGUMENTS,
         refusal=examples_are_single,
         auto=("key_group_size",),
         contestants={"ILMLayerNorm": {"key_group_size": 16}},
         examples=ILM_EXAMPLES,
+        link=ILM_LINK,
+        formulas=_ilm_formulas(r"\mu_n}{\sqrt{\sigma_n^2 + \epsilon}"),
+        flow=_ilm_flow("standardize the example"),
+        when=(
+            "For one example at a time with a prediction on top of layer norm. Begin with it where "
+            "`convert` should take the place of batch norm in a trained network."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.associate.AssociateNorm",
@@ -426,6 +538,23 @@ ROWS = (
             "auto": {"groups": "auto"},
             "activations": {"groups": 2, "mean_activation": "tanh", "variance_activation": None},
         },
+        formulas=(
+            r"E_\mu = \mathrm{relu}(W_1 \mu)",
+            r"E_\sigma = \mathrm{relu}(W_1 \sigma^2)",
+            r"\hat\gamma = \mathrm{sigmoid}(W_2 E_\mu) + \gamma",
+            r"\hat\beta = \tanh(W_3 E_\sigma) + \beta",
+            r"y = \hat\gamma\,\frac{x - \mu_{ng}}{\sqrt{\sigma_{ng}^2 + \epsilon}} + \hat\beta",
+        ),
+        flow=(
+            "pool over the channels of each group",
+            "encoder, then a decoder for each of gamma and beta",
+            "add the learned gamma and beta",
+        ),
+        when=(
+            "Where group norm is used and the example should say how it is rescaled. Unlike "
+            "ILM it predicts gamma from the means and beta from the variances, and uses the "
+            "groups of the standardization as keys."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.mode.ModeNorm",
@@ -442,12 +571,29 @@ ROWS = (
             "bare": {"modes": 3, **BARE},
         },
         scope="batch",
+        link=MODE_LINK,
+        formulas=(
+            r"g_{nk} = \mathrm{softmax}_k(\bar x_n W + b)",
+            r"\mu_k = \frac{\sum_n g_{nk} \langle x_n \rangle}{\sum_n g_{nk}}",
+            r"\sigma_k^2\ \text{likewise, around}\ \mu_k",
+            r"y_n = \gamma \sum_k g_{nk}\,\frac{x_n - \mu_k}{\sqrt{\sigma_k^2 + \epsilon}} + \beta",
+        ),
+        flow=(
+            "gate: softmax over the modes of each example",
+            "pool over the batch, once for each mode",
+            "mix the modes by the gate",
+        ),
+        when=(
+            "Where batches mix data of several kinds, such as domains or data sets, and "
+            "batch norm would average over them. As batch norm it needs large batches: each "
+            "mode gets a part of one."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.mode.ModeGroupNorm",
         "mode_group",
         aliases=("mgn",),
-        summary="the same for the channels of one example",
+        summary="layer norm with several modes; a gate assigns the channels to them",
         reference=MODE_PAPER,
         arguments=(MODES,),
         refusal=examples_are_single,
@@ -458,6 +604,22 @@ ROWS = (
             "modes5": {"modes": 5},
             "bare": {"modes": 3, **BARE},
         },
+        link=MODE_LINK,
+        formulas=(
+            r"g_{ck} = \mathrm{softmax}_k(\bar x_c w_k + b_k)",
+            r"\mu_k = \frac{\sum_c g_{ck} \bar x_c}{\sum_c g_{ck}}",
+            r"\sigma_k^2\ \text{likewise}",
+            r"y = \frac{\gamma}{K} \sum_k \frac{x - \mu_k}{\sqrt{\sigma_k^2 + \epsilon}} + \beta",
+        ),
+        flow=(
+            "gate: softmax over the modes of each channel",
+            "pool over the channels, once for each mode",
+            "average the modes",
+        ),
+        when=(
+            "For one example at a time, where which channels belong together should be "
+            "learned: group norm fixes its groups by their order."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.conv.ConvNorm",
@@ -489,6 +651,22 @@ ROWS = (
         },
         scope="batch",
         ranks=(4,),
+        link=CONV_LINK,
+        formulas=(
+            r"\mu_c = \frac{1}{N} \sum_{n,p} w_{pc}\,x_{npc}",
+            r"w_{pc} \ge 0,\ \sum_p w_{pc} = 1",
+            r"\sigma_c^2\ \text{over the batch, around the plain mean}",
+            AFFINE,
+        ),
+        flow=(
+            "weigh the positions by a stack of kernels",
+            "pool over the examples of the batch",
+            "standardize each channel",
+        ),
+        when=(
+            "For images of one fixed size, where the middle of a picture should count "
+            "differently from its border. It needs large batches as batch norm does."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.learned_stats.LearnedStatsNorm",
@@ -515,6 +693,20 @@ ROWS = (
             "affine": {"center": True, "scale": True, "filters": (1,), "kernel_sizes": (2,)},
         },
         statistics="learned",
+        link=CONV_LINK,
+        formulas=(
+            r"m_n = \mathrm{average}(\mathrm{stack}(\bar x_n))",
+            r"s_n = \mathrm{softplus}(\mathrm{average}(\mathrm{stack}(\bar x_n))) + \epsilon",
+            r"y = \frac{x - m_n}{s_n}",
+        ),
+        flow=(
+            "two small stacks of 1-D convolutions along the channels",
+            "a mean and a deviation for each example",
+        ),
+        when=(
+            "Where a norm should have fewer parameters than batch norm. Its statistics are "
+            "predicted, so nothing makes its outputs standard."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.switchable.SwitchableNorm",
@@ -525,6 +717,24 @@ ROWS = (
         "Switchable Normalization*, 2018",
         examples={"default": {}, "momentum": {"momentum": 0.6}, "bare": BARE},
         scope="batch",
+        link="https://arxiv.org/abs/1806.10779",
+        formulas=(
+            r"w = \mathrm{softmax}(\lambda)",
+            r"\mu = \sum_k w_k \mu_k",
+            r"w' = \mathrm{softmax}(\lambda')",
+            r"\sigma^2 = \sum_k w'_k \sigma_k^2",
+            AFFINE,
+        ),
+        flow=(
+            "moments of the instance, the layer and the batch",
+            "mix them by learned shares",
+            "standardize",
+        ),
+        when=(
+            "Where it is not known which of the three a layer should be: each layer learns "
+            "its shares. A part of it is batch norm, so small batches and changed data "
+            "concern it too."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.batch_instance.BatchInstanceNorm",
@@ -536,6 +746,20 @@ ROWS = (
         "Neural Networks*, 2018",
         examples={"default": {}, "momentum": {"momentum": 0.6}, "bare": BARE},
         scope="batch",
+        link="https://arxiv.org/abs/1805.07925",
+        formulas=(
+            r"\hat x_B,\ \hat x_I:\ x\ \text{standardized by the batch, and by the instance}",
+            r"y = \gamma\,(\rho\,\hat x_B + (1 - \rho)\,\hat x_I) + \beta",
+            r"0 \le \rho \le 1",
+        ),
+        flow=(
+            "standardize by the batch, and by the instance",
+            "mix the two by a learned gate of each channel",
+        ),
+        when=(
+            "For classifiers and style transfer where some channels carry style that should "
+            "go and others carry what the task needs."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.batch_renorm.BatchRenorm",
@@ -551,6 +775,22 @@ ROWS = (
             "bare": {"renorm_momentum": 0.7, **BARE},
         },
         scope="batch",
+        link="https://arxiv.org/abs/1702.03275",
+        formulas=(
+            r"r = \mathrm{clip}\Bigl(\frac{\sigma_B}{\sigma},\ r_{\min},\ r_{\max}\Bigr)",
+            r"d = \mathrm{clip}\Bigl(\frac{\mu_B - \mu}{\sigma},\ -d_{\max},\ d_{\max}\Bigr)",
+            r"y = \gamma\,\Bigl(\frac{x - \mu_B}{\sigma_B}\,r + d\Bigr) + \beta",
+        ),
+        flow=(
+            "pool over the examples of the batch",
+            "correct towards the moving averages, within limits",
+            "standardize each channel",
+        ),
+        when=(
+            "For batch norm with small batches, or batches of examples that depend on each "
+            "other. Begin with no correction and let the limits grow by a schedule, as the "
+            "paper does."
+        ),
     ),
     NormRow(
         "kerasnorm.layers.filter_response.FilterResponseNorm",
@@ -568,6 +808,19 @@ ROWS = (
         ),
         refusal=channels_keep_signs,
         examples={"default": {}, "learned": {"learned_epsilon": True}, "bare": BARE},
+        link="https://arxiv.org/abs/1911.09737",
+        formulas=(
+            r"\nu_{nc}^2 = \frac{1}{P} \sum_p x_{npc}^2",
+            r"y = \gamma_c\,\frac{x}{\sqrt{\nu_{nc}^2 + |\epsilon|}} + \beta_c",
+        ),
+        flow=(
+            "mean square: variance + mean squared",
+            "divide each channel of each example by its root",
+        ),
+        when=(
+            "For one example at a time, with `ThresholdedLinearUnit` in place of relu after "
+            "it, since its outputs are not centered."
+        ),
     ),
     # Keras's own. A search tries them if it is asked to.
     NormRow("keras.layers.BatchNormalization", "keras_batch", searched=False),
@@ -582,16 +835,25 @@ ROWS = (
         aliases=("cn",),
         summary="copies of a norm, one per transformation of the data; `branch` chooses",
         reference=CONSISTENT_PAPER,
+        link="https://arxiv.org/abs/1909.00182",
         searched=False,
     ),
 )
+
+
+def linked(row):
+    """The reference, whose title leads to the paper."""
+    if not row.link:
+        return row.reference
+    before, title, after = row.reference.split("*")
+    return f"{before}[*{title}*]({row.link}){after}"
 
 
 def markdown(rows=ROWS):
     """The rows that say what a norm does, as the table of the README."""
     lines = ["| layer | spec | what it does | paper |", "| --- | --- | --- | --- |"]
     lines += [
-        f"| `{row.class_name}` | `{row.name}` | {row.summary} | {row.reference} |"
+        f"| `{row.class_name}` | `{row.name}` | {row.summary} | {linked(row)} |"
         for row in rows
         if row.summary
     ]

@@ -1,45 +1,67 @@
 """The pages of docs: their code runs, with less work, and no option of the search is left out."""
 
+import json
 import re
 import shlex
 
 import numpy as np
 import pytest
 
-from readme import ROOT, blocks
+import kerasnorm
+import search
+from docs import norm_pages, notebooks
+from readme import DOCS, PAGES, README, blocks, code_of, commands
 from search import cli
 
-DOCS = ROOT / "docs"
+NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 SEARCHING = DOCS / "searching.md"
 # What comes last on a command line counts.
 LITTLE = ["--trials", "1", "--epochs", "1", "--seeds", "0", "--placements", "all", "--no-jit"]
-# What a page's code does, and what the test does instead, which takes less time.
-LESS_WORK = {
-    "searching.md": {
-        "trials=10": "trials=1, seeds=0, console=False",
-        "epochs=10": "epochs=1",
-    },
-    "surgery.md": {
-        "keras.applications.ResNet50(weights=None)": "kerasnorm.models.ResNet8((8, 8, 3), 2)",
-    },
-    "convert.md": {"(64, 28, 28, 1)": "(16, 28, 28, 1)"},
-    "models.md": {"models.ResNet50(": "models.ResNet18("},
-}
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
-def test_the_python_code_runs(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", [name for name in PAGES if code_of(name)])
+@pytest.mark.usefixtures("restored")
+def test_the_python_code_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code = "\n".join(blocks("python", page))
-    assert bool(code) == (page.name in LESS_WORK)
-    for much, little in LESS_WORK.get(page.name, {}).items():
-        assert code.count(much) == 1
-        code = code.replace(much, little)
     names = {}
-    exec(code, names)
-    if page == SEARCHING:
+    exec(code_of(name), names)
+    if PAGES[name] == SEARCHING:
         (row,) = names["result"].rows
         assert row["status"] == "completed", row["traceback"]
+
+
+def test_the_pages_of_the_norms_are_those_of_the_table():
+    """They are written by `make readme`."""
+    written = set(norm_pages.PAGES.iterdir())
+    wanted = norm_pages.files()
+    assert written == {path for path in wanted if path != README}
+    for path in written:
+        assert path.read_text() == wanted[path], path
+
+
+def test_the_notebooks_are_those_of_the_tutorials():
+    """They are written by `make readme`. Their code is that of the pages, which tests run."""
+    wanted = notebooks.files()
+    assert set(notebooks.TUTORIALS.glob("*.ipynb")) == set(wanted)
+    for path, text in wanted.items():
+        assert path.read_text() == text, path
+        sources = [
+            "".join(cell["source"]) + "\n"
+            for cell in json.loads(text)["cells"]
+            if cell["cell_type"] == "code"
+        ]
+        assert sources == [notebooks.INSTALL, *blocks("python", path.with_suffix(".md"))]
+        # Nothing is installed where the package is.
+        exec(sources[0], {})
+
+
+def test_the_reference_has_what_is_public_and_nothing_else():
+    described = re.findall(r"^\.\. auto\w+:: (\S+)$", PAGES["api.md"].read_text(), re.MULTILINE)
+    public = {"kerasnorm.models", "kerasnorm.transforms"}
+    for module in (kerasnorm, kerasnorm.models, kerasnorm.transforms, search):
+        public |= {f"{module.__name__}.{name}" for name in module.__all__}
+    # Another name for AssociateNorm.
+    assert sorted(described) == sorted(public - {"kerasnorm.AssocNorm"})
 
 
 def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
@@ -61,6 +83,18 @@ def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     assert "no plain norm that finished its trainings" in capsys.readouterr().err
 
 
+def test_the_commands_of_the_other_pages_are_the_readmes():
+    """Tests run those of the README."""
+    allowed = set(commands())
+    for extra in ("tensorflow", "jax", "torch"):
+        allowed |= {f"# {NAMES[extra]}", f"pip install '.[{extra}]'"}
+        allowed.add(f"export KERAS_BACKEND={extra}")
+    for name in ("install.md", "performance.md"):
+        lines = [line for block in blocks("sh", PAGES[name]) for line in block.splitlines()]
+        assert lines
+        assert set(lines) <= allowed
+
+
 def test_every_option_is_in_the_table():
     text = SEARCHING.read_text()
     for action in cli.parser()._actions:
@@ -74,7 +108,7 @@ def test_the_picture_is_small():
     assert picture.stat().st_size < 300_000
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert target.startswith("https://") or (DOCS / target).exists(), target
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target

@@ -171,7 +171,7 @@ def test_the_wheel_says_what_it_needs(unpacked):
     base = [text for text in metadata.get_all("Requires-Dist") if "extra ==" not in text]
     assert base == PROJECT["dependencies"]
     assert [re.match(r"[\w-]+", text)[0] for text in base] == ["keras"]
-    extras = {"tensorflow", "jax", "torch", "search", "convert", "datasets", "ray", "test"}
+    extras = {"tensorflow", "jax", "torch", "search", "convert", "datasets", "ray", "docs", "test"}
     assert set(metadata.get_all("Provides-Extra")) == extras
 
 
