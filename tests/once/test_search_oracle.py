@@ -102,9 +102,12 @@ def test_seed_0_is_a_seed(name):
 
 def test_directions_are_never_guessed():
     assert objective_of("val_accuracy").direction == "max"
-    assert objective_of("val_f1_score:max").direction == "max"
-    with pytest.raises(BadInput, match=r"val_f1_score.*does not say whether less or more"):
-        objective_of("val_f1_score")
+    assert objective_of("val_my_score:max").direction == "max"
+    with pytest.raises(BadInput, match=r"val_my_score.*does not say whether less or more"):
+        objective_of("val_my_score")
+    # Both words are in it.
+    with pytest.raises(BadInput, match=r"val_accuracy_loss.*does not say"):
+        objective_of("val_accuracy_loss")
     with pytest.raises(BadInput, match="Needed: a name"):
         objective_of(["val_loss"])
 
