@@ -16,6 +16,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         "NPROC",  # jaxlib's thread pools
     ):
         os.environ.setdefault(variable, "1")
+    # XLA parts a program for threads that a worker does not have.
+    os.environ["XLA_FLAGS"] = " ".join(
+        filter(None, [os.environ.get("XLA_FLAGS"), "--xla_cpu_parallel_codegen_split_count=1"])
+    )
 
 # TensorFlow's convolutions on a CPU take channels first with oneDNN alone, which it switches on by
 # itself on some processors only.
@@ -82,18 +86,75 @@ def no_xla_unasked():
         yield
 
 
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Of many networks that take one step each: nothing is gained by making them fast."""
+@pytest.fixture(autouse=True)
+def quick_compilation(request):
+    """Small programs that run once or twice on JAX: on a CPU nothing is gained by making them fast.
+
+    A test of what XLA makes of a program says so with `@pytest.mark.optimized`.
+    """
     if keras_backend() != "jax":
         yield
         return
     import jax
 
+    quick = jax.default_backend() == "cpu" and not request.node.get_closest_marker("optimized")
     before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", quick)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+class NumpyRandom:
+    """What initializers ask of Keras's random numbers, without a program for every shape."""
+
+    def __init__(self, keras_random):
+        self._keras = keras_random
+
+    def __getattr__(self, name):
+        return getattr(self._keras, name)
+
+    def _drawn(self, name, draw, shape, seed, dtype, arguments):
+        import keras
+
+        # A seed that counts on, or values inside of a program that is being traced.
+        if not isinstance(seed, int):
+            return getattr(self._keras, name)(shape, *arguments, dtype=dtype, seed=seed)
+        values = draw(np.random.default_rng(seed))
+        return keras.ops.convert_to_tensor(values, dtype or keras.config.floatx())
+
+    def normal(self, shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
+        def draw(generator):
+            return generator.normal(mean, stddev, shape)
+
+        return self._drawn("normal", draw, shape, seed, dtype, (mean, stddev))
+
+    def uniform(self, shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
+        def draw(generator):
+            return generator.uniform(minval, maxval, shape)
+
+        return self._drawn("uniform", draw, shape, seed, dtype, (minval, maxval))
+
+    def truncated_normal(self, shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
+        def draw(generator):
+            values = generator.normal(size=shape)
+            while (far := np.abs(values) > 2).any():
+                values = np.where(far, generator.normal(size=shape), values)
+            return mean + stddev * values
+
+        return self._drawn("truncated_normal", draw, shape, seed, dtype, (mean, stddev))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def initial_weights_of_numpy():
+    """JAX compiles a program for every shape that an initializer draws numbers for."""
+    if keras_backend() != "jax":
+        yield
+        return
+    from keras.src.initializers import random_initializers
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(random_initializers, "random", NumpyRandom(random_initializers.random))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -90,6 +90,9 @@ def test_fit_evaluate_predict(run_eagerly):
     np.testing.assert_allclose(losses["loss"], expected, rtol=1e-4)
 
 
+# Without XLA's optimizations a maximum and what it is compared with are rounded differently: then
+# no number is the largest, and none gets a gradient.
+@pytest.mark.optimized
 @IDLE_BRANCHES
 def test_a_compiled_step_is_an_eager_step():
     after = {}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kerasnorm
+from daily import daily
 from kerasnorm import models
 from kerasnorm.models import resnet
 from small_models import assert_same, call, randomize
@@ -39,7 +40,6 @@ OTHERS = {
     "TransformerEncoder": ((50, 16), 10),
 }
 NAMES = (*RESNETS, *OTHERS)
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 CONSISTENT = {"name": "consistent", "norm": "ilm_group", "branches": 2}
 NORMS = [
     CONSISTENT if name == "consistent" else name
@@ -114,6 +114,13 @@ CASES = {
     ),
 }
 PREDICTED = ("LeNet-mode_group", "encoder-layer")
+# An architecture is the same code on every backend. On JAX compiling the step of each takes long.
+ON_JAX = ("basic-mode-first", "bottleneck-ilm_group", "MLP-mode", "LeNet-consistent", *PREDICTED)
+
+
+def cases():
+    for case in CASES:
+        yield pytest.param(case, marks=daily(BACKEND != "jax" or case in ON_JAX))
 
 
 def batch_for(model, options, count=4):
@@ -134,7 +141,7 @@ def values_of(weights):
 
 # Another branch's norms have no part in a plain step.
 @pytest.mark.filterwarnings("ignore:Gradients do not exist for variables .*branch_1:UserWarning")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", list(cases()))
 def test_trains_a_step_is_saved_and_loaded(case, tmp_path):
     architecture, input_shape, classes, norm, options = CASES[case]
     keras.utils.set_random_seed(0)
@@ -376,8 +383,14 @@ def test_data_format_is_that_of_keras():
     assert sites[0].layer().axis == 1
 
 
-@pytest.mark.parametrize("norm", ["ilm_group", "layer"])
-@pytest.mark.parametrize("placement", ["pre", "post"])
+@pytest.mark.parametrize(
+    ("placement", "norm"),
+    [
+        ("pre", "ilm_group"),
+        ("post", "layer"),
+        *(pytest.param(*case, marks=daily()) for case in (("post", "ilm_group"), ("pre", "layer"))),
+    ],
+)
 def test_padding_counts_nowhere(norm, placement):
     keras.utils.set_random_seed(0)
     model = models.TransformerEncoder(

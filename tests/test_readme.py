@@ -6,7 +6,6 @@ from readme import PAGES, blocks, code_of
 
 
 @pytest.mark.smoke
-@pytest.mark.usefixtures("quick_compilation")
 def test_readme_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = blocks("python")
@@ -15,7 +14,7 @@ def test_readme_examples_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_compilation", "restored")
+@pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("name", [name for name in PAGES if code_of(name)])
 def test_the_code_of_pages_runs(name, tmp_path, monkeypatch):
     """tests/once runs it on one backend."""

@@ -108,6 +108,7 @@ also_on_the_lowest_keras = pytest.mark.gpu if BACKEND == "torch" else pytest.mar
 
 
 @pytest.mark.gpu
+@pytest.mark.optimized
 @also_on_the_lowest_keras
 @pytest.mark.parametrize(("row", "variant"), FIRST)
 def test_compiled(row, variant):
@@ -124,6 +125,7 @@ SIZE_OF_A_PIECE = {"torch": "CHUNK", "jax": "_BLOCK"}
 @pytest.mark.skipif(BACKEND not in SIZE_OF_A_PIECE, reason="the kernels take inputs whole")
 @pytest.mark.parametrize("axis", [-1, 1])
 @pytest.mark.parametrize("examples", [1, 3])
+@pytest.mark.optimized
 @pytest.mark.usefixtures("traced_anew")
 def test_inputs_that_the_kernels_divide(examples, axis, monkeypatch):
     monkeypatch.setattr(backends._kernels, SIZE_OF_A_PIECE[BACKEND], 128)
@@ -150,6 +152,7 @@ CPU_QUESTION = {"tensorflow": "_only_cpu", "jax": "_helped", "torch": "_in_chunk
         ("LearnedStatsNorm", "bfloat16"),
     ],
 )
+@pytest.mark.optimized
 @pytest.mark.usefixtures("traced_anew")
 def test_kernels_of_other_devices(name, dtype, monkeypatch):
     """On this CPU the kernels do what they do on a GPU."""

@@ -12,8 +12,6 @@ from measured_models import COUNT, measured
 from search import running
 from search.errors import OtherSearch
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_numbers_are_measured_as_by_scikit_learn(rng):
     y, outputs = rng.normal(size=(2, COUNT, 3)).astype("float32")

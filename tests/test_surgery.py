@@ -12,7 +12,6 @@ from daily import daily
 
 L = keras.layers
 BACKEND = keras.backend.backend()
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def numpy(value):

@@ -37,6 +37,7 @@ def run_on_two_devices(*command, timeout=300, attempts=3, **environment):
     environments = [environment]
     if BACKEND == "jax":
         environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if BACKEND == "torch":
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

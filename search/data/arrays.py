@@ -150,9 +150,7 @@ def _of_regression(pairs):
     """The same with numbers of any shape."""
     parts = {}
     for part, (x, y) in pairs.items():
-        if y.dtype.kind not in "iufb":
-            raise BadInput(f"data: y_{part} has dtype {y.dtype}. Needed: numbers.")
-        _check_count(part, x, y)
+        _check_numbers(part, x, y)
         y = y[:, None] if y.ndim == 1 else y
         if y.dtype == np.uint8 and y.ndim > 2:
             # Images, as those of x are.
@@ -168,9 +166,7 @@ def _as_compiled(pairs):
     """The same with labels as they are: the model's loss knows what they mean."""
     parts = {}
     for part, (x, y) in pairs.items():
-        if y.dtype.kind not in "iufb":
-            raise BadInput(f"data: y_{part} has dtype {y.dtype}. Needed: numbers.")
-        _check_count(part, x, y)
+        _check_numbers(part, x, y)
         parts[part] = Part(x, y.astype("float32" if y.dtype.kind == "f" else "int32"))
     return (), parts, None
 
@@ -271,6 +267,13 @@ def _numbered(parts):
             y = np.searchsorted(names, y)
         numbered[part] = Part(x, y.astype("int32"))
     return names, numbered
+
+
+def _check_numbers(part, x, y):
+    """Refuse labels that are no numbers, or not one set of them for each example."""
+    if y.dtype.kind not in "iufb":
+        raise BadInput(f"data: y_{part} has dtype {y.dtype}. Needed: numbers.")
+    _check_count(part, x, y)
 
 
 def _check_count(part, x, y):

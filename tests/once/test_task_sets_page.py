@@ -7,7 +7,6 @@ trained for a while, to see that it learns.
 import re
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from examples import task_sets
@@ -52,7 +51,6 @@ def test_the_picture_is_of_these_data_sets():
     assert abs(np.asarray(made, int) - np.asarray(committed, int)).max() <= 1
 
 
-@pytest.mark.usefixtures("quick_compilation")
 def test_a_network_learns():
     data = diabetes()
     (error,) = task_sets.trained(data, epochs=15, seeds=1)
