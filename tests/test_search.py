@@ -5,6 +5,7 @@ import json
 import keras
 import pytest
 
+import kerasnorm
 import search
 from daily import on_torch_daily
 from kerasnorm import transforms
@@ -35,7 +36,8 @@ def test_a_whole_search_and_its_replay(tmp_path):
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert manifest["seeds"] == [1, 2]
     assert manifest["data"]["classes"] == 3
-    assert manifest["versions"]["keras"] == keras.__version__
+    for package in (keras, kerasnorm):
+        assert manifest["versions"][package.__name__] == package.__version__
     again = run(tmp_path / "b")
     assert [row["spec"] for row in again.rows] == [row["spec"] for row in result.rows]
     assert [row["score"] for row in again.rows] == [row["score"] for row in result.rows]
