@@ -23,7 +23,7 @@ from kerasnorm.surgery import replace_norms, report_of
 
 AssocNorm = AssociateNorm
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AssocNorm",

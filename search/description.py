@@ -8,13 +8,14 @@ from typing import Any
 
 import keras
 
+import kerasnorm
 from kerasnorm.core import backends
 from search import fingerprint
 from search.jsonable import jsonable
 from search.measure import Measure
 from search.objective import Objective
 
-PACKAGES = ("kerasnorm", "keras", "keras-tuner", "numpy", "tensorflow", "jax", "torch")
+PACKAGES = ("keras", "keras-tuner", "numpy", "tensorflow", "jax", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +192,7 @@ def _place(function: Any) -> str:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "kerasnorm": kerasnorm.__version__}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

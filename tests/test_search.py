@@ -1,15 +1,19 @@
 """A short search on each backend: trials, the trainings for the answer, resuming, the command."""
 
 import json
+import pathlib
+import shutil
 
 import keras
 import pytest
 
+import kerasnorm
 import search
 from daily import on_torch_daily
+from golden_files import GOLDEN
 from kerasnorm import transforms
 from search import cli, running
-from search.errors import BadInput
+from search.errors import BadInput, OtherSearch
 from search.space import NormSpace, Place
 from small_search import OPTIONS, arrays, build, compile_eagerly, short_search
 
@@ -35,7 +39,8 @@ def test_a_whole_search_and_its_replay(tmp_path):
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
     assert manifest["seeds"] == [1, 2]
     assert manifest["data"]["classes"] == 3
-    assert manifest["versions"]["keras"] == keras.__version__
+    for package in (keras, kerasnorm):
+        assert manifest["versions"][package.__name__] == package.__version__
     again = run(tmp_path / "b")
     assert [row["spec"] for row in again.rows] == [row["spec"] for row in result.rows]
     assert [row["score"] for row in again.rows] == [row["score"] for row in result.rows]
@@ -54,6 +59,27 @@ def test_a_whole_search_and_its_replay(tmp_path):
 def test_a_model_of_the_users_is_operated_on(tmp_path):
     result = running.run(build("batch"), arrays(60), out=tmp_path / "a", seeds=0, **OPTIONS)
     assert result.rows[0]["status"] == "completed", result.rows[0]["traceback"]
+
+
+@pytest.mark.parametrize("folder", sorted(GOLDEN.glob("*/search")), ids=lambda f: f.parent.name)
+def test_a_search_of_an_earlier_version(folder, tmp_path):
+    """The journal alone is enough to write the report anew, and on its backend to go on."""
+    journal = shutil.copy(folder / "journal.jsonl", tmp_path)
+    assert cli.main(["report", str(tmp_path)]) == 0
+    best = (folder / "best_norm.json").read_text()
+    assert (tmp_path / "best_norm.json").read_text() == best
+    lines = pathlib.Path(journal).read_text().splitlines()
+    begun = json.loads(lines[0])
+    if begun["settings"]["backend"] != keras.backend.backend():
+        with pytest.raises(OtherSearch, match="backend: "):
+            running.run(out=tmp_path, resume=True, console=False)
+        return
+    result = running.run(out=tmp_path, resume=True, console=False)
+    assert len(result.rows) == begun["settings"]["trials"]
+    assert result.answer.best_spec == json.loads(best)
+    # Nothing was left to train.
+    added = pathlib.Path(journal).read_text().splitlines()[len(lines) :]
+    assert {json.loads(line)["event"] for line in added} == {"session", "ended"}
 
 
 @on_torch_daily

@@ -6,11 +6,15 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
+
+import kerasnorm
+import saved_models
+from golden_files import GOLDEN, folder_of
 
 TESTS = pathlib.Path(__file__).parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
-GOLDEN = sorted(path for path in (TESTS / "golden").iterdir() if path.is_dir())
 
 
 def start(backend, errors, *arguments):
@@ -30,8 +34,17 @@ def start(backend, errors, *arguments):
     )
 
 
+def test_each_layer_is_saved_and_the_version_has_its_files():
+    public = [getattr(kerasnorm, name) for name in kerasnorm.__all__]
+    layers = [one for one in public if isinstance(one, type) and issubclass(one, keras.Layer)]
+    assert len(layers) > len(saved_models.LAYERS)
+    assert {layer.__name__ for layer in layers} <= set(saved_models.MODELS)
+    # Written by tests/golden_files.py when a version is released.
+    assert folder_of(kerasnorm.__version__).is_dir()
+
+
 def test_saved_models_predict_the_same_everywhere(tmp_path):
-    folders = [*GOLDEN, *(tmp_path / backend for backend in BACKENDS)]
+    folders = [*sorted(GOLDEN.iterdir()), *(tmp_path / backend for backend in BACKENDS)]
     processes = {}
     with contextlib.ExitStack() as stack:
         for backend in BACKENDS:
@@ -56,7 +69,8 @@ def compare(folder, found, backend):
     """What a backend found is what the folder's models are expected to predict."""
     with np.load(folder / "expected.npz") as expected:
         names = set(expected) - {"inputs"}
-        assert len(names) >= 26
+        models = [path.stem for path in folder.glob("*.keras")]
+        assert names == {f"{name}/{way}" for name in models for way in ("inference", "training")}
         assert names == {key.split("/", 1)[1] for key in found if key.startswith(f"{folder.name}/")}
         for name in names:
             limit = 1e-5 * max(1, np.abs(expected[name]).max())

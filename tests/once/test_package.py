@@ -345,15 +345,20 @@ def test_public_names_are_sorted_and_complete():
     assert imported | modules == set(kerasnorm.__all__)
 
 
-def test_the_version_has_its_section_in_the_changelog():
+def released():
+    """The day of the version in the changelog, whose newest version it must be."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
-    assert re.search(rf"^## \[{re.escape(kerasnorm.__version__)}\]", changelog, re.MULTILINE)
+    version, day = re.findall(r"^## \[(\d.*)\](?: - (\S+))?$", changelog, re.MULTILINE)[0]
+    assert version == kerasnorm.__version__
+    return day
 
 
-def test_the_citations_name_the_version():
-    version = kerasnorm.__version__
-    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
-    assert f"version = {{{version}}}" in (ROOT / "README.md").read_text()
+def test_the_citations_name_the_version_and_its_day():
+    version, day = kerasnorm.__version__, released()
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f'\nversion: {version}\ndate-released: "{day}"\n' in citation
+    readme = (ROOT / "README.md").read_text()
+    assert f"  version = {{{version}}},\n  year = {{{day[:4]}}},\n" in readme
 
 
 def test_the_readme_states_the_lowest_keras():

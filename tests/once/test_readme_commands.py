@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks import results, show, tables
-from readme import README, ROOT, blocks, commands, write_files
+from readme import README, ROOT, commands, write_files
 
 # Whatever comes last on a command line counts.
 LITTLE = "--trials 1 --epochs 1 --seeds 0 --placements all --norms batch"
@@ -112,13 +112,6 @@ def test_the_speed_table_is_that_of_the_results():
     start, end = show.MARKS
     _, _, rest = README.read_text().partition(start)
     assert rest.partition(end)[0].strip() == tables.overview(runs).markdown()
-
-
-def test_the_citation_names_this_version():
-    import kerasnorm
-
-    (entry,) = blocks("bibtex")
-    assert f"version = {{{kerasnorm.__version__}}}" in entry
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README.read_text()))
