@@ -104,9 +104,10 @@ docs-links: venv ## check the links of the site that lead elsewhere
 types: venv ## check types
 	$(BIN)/mypy $(SOURCES)
 
+# They have no backend of their own: torch starts fastest, and has nothing to compile.
 .PHONY: test-once
 test-once: venv ## tests of the package and across backends
-	$(PYTEST) tests/once $(PARALLEL) -m '$(SELECT)' $(ARGS)
+	KERAS_BACKEND=torch $(PYTEST) tests/once $(PARALLEL) -m '$(SELECT)' $(ARGS)
 
 .PHONY: $(BACKENDS:%=test-%)
 test-tensorflow test-jax test-torch: ## the other tests, on one backend
