@@ -119,8 +119,9 @@ test-jax-x64: venv ## the float64 tests on JAX with 64 bits switched on
 	KERAS_BACKEND=jax JAX_ENABLE_X64=1 $(PYTEST) tests --ignore=tests/once $(PARALLEL) \
 		-m 'float64$(if $(SELECT), and ($(SELECT)))' $(ARGS)
 
+# One backend every day, all where nothing is left out.
 .PHONY: doctest $(BACKENDS:%=doctest-%)
-doctest: $(BACKENDS:%=doctest-%) ## the examples in docstrings, on each backend (of the search: on torch)
+doctest: $(if $(SELECT),doctest-torch,$(BACKENDS:%=doctest-%)) ## the examples in docstrings (SELECT=: on each backend)
 $(BACKENDS:%=doctest-%): doctest-%: venv
 	KERAS_BACKEND=$* $(PYTEST) kerasnorm $(if $(filter torch,$*),search) --doctest-modules $(PARALLEL) \
 		--ignore=kerasnorm/core/backends $(ARGS)

@@ -13,6 +13,7 @@ from backend_tools import (
     value_and_gradients,
     weights_of,
 )
+from daily import daily
 from layer_table import LAYERS
 
 SHAPE = (4, 4, 6, 8)
@@ -175,11 +176,19 @@ def test_learned_stats_norm_of_zero_kernels_is_an_affine_map():
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("groups", [1, 4, -1])
-@pytest.mark.parametrize("shape", [(6, 8), (4, 7, 8), SHAPE, (2, 3, 2, 4, 8)])
+@pytest.mark.parametrize(
+    ("groups", "shape"),
+    [
+        *((groups, SHAPE) for groups in (1, 4, -1)),
+        (4, (6, 8)),
+        (1, (4, 7, 8)),
+        (-1, (2, 3, 2, 4, 8)),
+        pytest.param(1, (6, 8), marks=daily()),
+        *(pytest.param(groups, (4, 7, 8), marks=daily()) for groups in (4, -1)),
+        *(pytest.param(groups, (2, 3, 2, 4, 8), marks=daily()) for groups in (1, 4)),
+    ],
+)
 def test_group_norm_is_keras_group_normalization(groups, shape):
-    if len(shape) == 2 and groups == -1:
-        pytest.skip("one value per group")
     layer = make_layer("GroupNorm", {"groups": groups}, shape)
     other = keras.layers.GroupNormalization(groups, epsilon=1e-5)
     other.build(shape)

@@ -197,6 +197,7 @@ def test_torch_compile_in_training(name):
 
 
 @only_torch
+@pytest.mark.slow  # Each layer is compiled by itself above.
 def test_torch_compile_of_a_model(model):
     """A whole functional model of Keras compiles in pieces only, whatever its layers are."""
     import torch
@@ -277,11 +278,11 @@ def test_quantizing_a_model_leaves_the_layers(mode, tmp_path):
         assert layer.quantization_mode is None
         assert_same(weight_values(layer), weights, 0)
         assert_same(call(layer, batch), outputs, 0)
-    predictions = model.predict(batch, verbose=0)
+    predictions = call(model, batch)
     assert np.isfinite(predictions).all()
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert_same(loaded.predict(batch, verbose=0), predictions, 1e-3)
+    assert_same(call(loaded, batch), predictions, 1e-3)
 
 
 def test_adapters_of_the_neighbours_leave_the_layers():

@@ -225,12 +225,12 @@ def test_training_in_half_precision(policy, tmp_path):
     targets = [np.zeros((8, 2), "float32")] * len(EVERY_NAME)
     history = model.fit(images(8), targets, epochs=2, verbose=0)
     assert np.isfinite(list(history.history.values())).all()
-    predictions = model.predict(images(8), verbose=0)
+    predictions = call(model, images(8))
     assert np.isfinite(predictions).all()
     model.save(tmp_path / "model.keras")
     # Keras does not get an optimizer that scales the loss back from a file.
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
-    assert_same(loaded.predict(images(8), verbose=0), predictions, 1e-2)
+    assert_same(call(loaded, images(8)), predictions, 1e-2)
     for name in EVERY_NAME:
         layer = loaded.get_layer(name.lower())
         assert layer.dtype_policy.name == policy

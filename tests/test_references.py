@@ -103,13 +103,14 @@ def test_mask_may_be_a_leading_part_of_the_shape(row, variant):
     compare_with_reference(layer, arguments, data(shape), True, mask, compiled=BACKEND == "jax")
 
 
-# What Keras 3.10 does around any layer's call, torch.compile cannot trace in one graph.
-also_on_the_lowest_keras = pytest.mark.gpu if BACKEND == "torch" else pytest.mark.smoke
+# torch compiles every layer in test_export.py too, for batches of any size. What Keras 3.10 does
+# around any layer's call it cannot trace in one graph.
+on_this_backend = pytest.mark.slow if BACKEND == "torch" else pytest.mark.smoke
 
 
 @pytest.mark.gpu
 @pytest.mark.optimized
-@also_on_the_lowest_keras
+@on_this_backend
 @pytest.mark.parametrize(("row", "variant"), FIRST)
 def test_compiled(row, variant):
     arguments = row.variants[variant]

@@ -22,6 +22,8 @@ def start(backend, errors, *arguments):
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
+        # Programs that run once.
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
     return subprocess.Popen(
