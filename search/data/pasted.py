@@ -35,7 +35,14 @@ def shapes():
     """
     train, validation, test = _parts(_picture)
     return Data(
-        "shapes", train, validation, test, len(CLASSES), CLASSES, task="segmentation", tied=OF_PHOTOGRAPHS
+        "shapes",
+        train,
+        validation,
+        test,
+        len(CLASSES),
+        CLASSES,
+        task="segmentation",
+        tied=OF_PHOTOGRAPHS,
     )
 
 
@@ -53,7 +60,9 @@ def edges2photos():
     ('regression', (32, 32, 4), (32, 32, 3), 900, 300)
     """
     train, validation, test = _parts(_edges_and_piece)
-    return Data("edges2photos", train, validation, test, None, task="regression", tied=OF_PHOTOGRAPHS)
+    return Data(
+        "edges2photos", train, validation, test, None, task="regression", tied=OF_PHOTOGRAPHS
+    )
 
 
 def _parts(draw):

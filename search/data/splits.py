@@ -132,7 +132,7 @@ class _Draw:
         Examples that belong to no other fill what is left, so that the parts keep their sizes.
         """
         tested, room = np.zeros(len(self.groups), bool), self.room.copy()
-        numbers, place, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
+        _, place, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
         large = generator.permutation(np.unique(place[self.free & (sizes[place] > 1)]))
         for number in large[np.argsort(-sizes[large], kind="stable")]:
             own = np.flatnonzero(place == number)
@@ -186,4 +186,3 @@ def _numbers(keys):
     """Numbers for keys, in the order in which they come."""
     known: dict = {}
     return np.array([known.setdefault(key, len(known)) for key in keys])
-
