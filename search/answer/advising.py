@@ -235,9 +235,9 @@ def _note_splits(one: Comparison) -> list[str]:
         f"{formats.count(one.splits, 'split')} of the data.",
         "Intervals and verdicts are for new data of this kind: other examples to train on, other "
         "test examples, other seeds. Each split counts as one value.",
-        "The candidates were chosen on the first split. No example that chose them, by its "
-        "validation score, is in a test part. Examples that the trials were trained on are in "
-        "those of the other splits; no training is tested on an example that it was trained on.",
+        "The candidates were chosen on split 0. The validation part that chose them is in no test "
+        "part. Examples that the trials were trained on may be, in the other splits. No training "
+        "is tested on an example that it was trained on.",
     ]
     if not one.shares:
         return notes

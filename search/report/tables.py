@@ -232,6 +232,7 @@ def runs(run_rows: Sequence[Row], answer: answers.Answer) -> Table:
         Column("arm", "norm"),
         Column("role", "role"),
         Column("seed", "seed", str, True),
+        *([Column("split", "split", str, True)] if answer.splits > 1 else []),
         Column(measured, said, lambda value: formats.error(value, answer.percent), True),
         Column("status", "status"),
         Column("step_seconds", "train step", formats.seconds, True),

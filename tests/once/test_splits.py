@@ -232,8 +232,11 @@ def test_the_command_on_digits(tmp_path, capsys):
     assert "--splits" in said["command"]
     answer = json.loads((tmp_path / "a" / "answer.json").read_text())
     assert set(answer["comparisons"][0]["shares"]) == {"splits", "examples"}
-    assert any("The candidates were chosen on the first split" in one for one in answer["notes"])
+    assert any("The candidates were chosen on split 0" in one for one in answer["notes"])
     assert "splits of the data" in (tmp_path / "a" / "report.html").read_text()
+    assert "split" in (tmp_path / "a" / "tables" / "runs.csv").read_text().splitlines()[0].split(
+        ","
+    )
     assert cli.main(["--resume", "--out", str(tmp_path / "a")]) == 0
     assert cli.main(["--splits", "4", "--out", str(tmp_path / "b")]) == 2
     said = capsys.readouterr().err
