@@ -25,6 +25,7 @@ from benchmarks import (
     reestimate,
     seeds,
     show,
+    splits,
     stopping,
     workers,
 )
@@ -44,6 +45,7 @@ COMMANDS: dict[str, ModuleType] = {
     "search": many_trials,
     "seeds": seeds,
     "show": show,
+    "splits": splits,
     "stopping": stopping,
     "workers": workers,
 }

@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.linear_model import RidgeCV
 
 from search.data import diabetes, edges2photos, shapes
+from search.data.splits import Splits
 from search.hypermodel import NormHyperModel
 from search.measuring import Test, chosen
 
@@ -74,7 +75,7 @@ def simple(data):
 def trained(data, epochs=None, seeds=SEEDS):
     """The errors of the network of a set, with batch norm, on some seeds."""
     name, arguments, usual = NETWORKS[data.name]
-    test = Test(data, *chosen(None, data.task))
+    test = Test(Splits(data), *chosen(None, data.task))
     hypermodel = NormHyperModel(name, form=data.form, arguments=arguments, placements=["all"])
     errors = []
     for seed in range(seeds):

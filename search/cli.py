@@ -259,6 +259,15 @@ def parser() -> argparse.ArgumentParser:
         help="of --seeds auto, at most (default: 20)",
     )
     answer.add_argument(
+        "--splits",
+        type=_integer(1),
+        default=1,
+        metavar="K",
+        help="draw training and test part anew K times, at least 3, from the examples of both, and "
+        "spread the seeds over these splits; K divides --seeds. The answer is then about data of "
+        "this kind, and not about one split of them (default: 1, the data as they are)",
+    )
+    answer.add_argument(
         "--margin",
         type=_positive,
         metavar="D",
@@ -502,6 +511,7 @@ def _run_with(executor, options):
         epochs=options.epochs,
         seeds=options.seeds,
         most_seeds=options.most_seeds,
+        splits=options.splits,
         margin=options.margin,
         objective=options.objective,
         executor=executor,

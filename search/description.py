@@ -91,6 +91,7 @@ class Search(Description):
         budget: seconds for the trials, or None.
         seeds: on how many new seeds the answer's norms are trained; "auto" is until all is settled.
         most_seeds: of "auto", at most.
+        splits: how often the data are split for the answer; 1 is as they are.
         margin: differences up to this are equal, in points of shares; None where nothing is.
         candidates: how many of the best norms these are.
         baselines: the names of the norms that they are compared with.
@@ -108,6 +109,7 @@ class Search(Description):
     budget: float | None
     seeds: int | str
     most_seeds: int
+    splits: int
     margin: float | None
     candidates: int
     baselines: list[str]
@@ -136,12 +138,14 @@ class Search(Description):
             "ablation": self.ablation,
             **measure,
             **({"most_seeds": self.most_seeds} if self.seeds == "auto" else {}),
+            **({"splits": self.splits} if self.splits > 1 else {}),
             **({} if self.margin is None else {"margin": self.margin}),
         }
 
     def python_call(self) -> list[str]:
         """What to call in Python where no command was given."""
-        chosen = ("oracle", "trials", "epochs", "seeds", "seed", "batch_size", "learning_rate")
+        chosen = ["oracle", "trials", "epochs", "seeds", "seed", "batch_size", "learning_rate"]
+        chosen += ["splits"] if self.splits > 1 else []
         arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in chosen)
         objective = f"{self.objective.name}:{self.objective.direction}"
         if self.measure != Measure():

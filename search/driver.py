@@ -340,6 +340,7 @@ def _run_of(task):
             "spec": task.spec,
             "values": task.values,
             "seed": task.seed,
+            "split": task.split,
         }
     )
 

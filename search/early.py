@@ -10,7 +10,7 @@ import pathlib
 
 from search import data as datasets
 from search import executors
-from search.data import places
+from search.data import places, splits
 from search.errors import BadInput, unknown
 from search.measure import Measure
 from search.names import (
@@ -38,6 +38,7 @@ def check(options):
         options: what the parser read. A file of data is loaded and put in the place of its name.
     """
     _check_words(options)
+    splits.check(options.splits, options.seeds)
     if options.model is not None:
         if options.width is not None:
             raise BadInput(

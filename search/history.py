@@ -202,7 +202,8 @@ class History:
     def _check_run(self, event):
         row = AnswerRow.of(event["row"])
         if key_of_run(row) not in self._now:
-            raise ValueError(f"the run of {row.arm}, seed {row.seed}, was not started")
+            on = f"seed {row.seed}, split {row.split}" if row.split else f"seed {row.seed}"
+            raise ValueError(f"the run of {row.arm}, {on}, was not started")
 
     def _add_run(self, event):
         row = AnswerRow.of(event["row"])
@@ -247,9 +248,10 @@ def key_of_run(run):
     """What two trainings for the answer have in common if they are the same.
 
     Args:
-        run: a row, or another dictionary with "role", "spec", "values" and "seed".
+        run: a row, or another dictionary with "role", "spec", "values", "seed" and "split". Early
+            versions wrote no split.
     """
-    return json.dumps([run[name] for name in _RUN], sort_keys=True)
+    return json.dumps([*(run[name] for name in _RUN), run.get("split", 0)], sort_keys=True)
 
 
 def key_of(event):

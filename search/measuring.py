@@ -127,10 +127,10 @@ class KerasMetric:
 
 
 class Test:
-    """Measures a model on the test part.
+    """Measures a model on the test part, of the split that its training was for.
 
     Args:
-        data: a `search.data.Data`.
+        splits: a `search.data.splits.Splits`.
         measure: what is measured, a `Measure`.
         by: what computes it, as `chosen` gives it: a metric, a function or None.
     """
@@ -138,21 +138,22 @@ class Test:
     # Not a test, whatever pytest makes of the name.
     __test__ = False
 
-    def __init__(self, data, measure, by=None):
-        self.data = data
+    def __init__(self, splits, measure, by=None):
+        self.splits = splits
         self.measure = measure
         self.by = by
 
     def __call__(self, model, task=None):
         """The measure and, where it is the mean of one for each example, these values."""
-        return self._on(model, self.data.test)
+        return self._on(model, self.splits[0 if task is None else task.split].test)
 
     def check(self, model):
         """Refuse a measure that fails, tried on a few examples with a model that is not trained."""
         if self.by is None and self.measure.share:
             # The search's own, of whose outputs and labels it has made sure.
             return
-        part = Part(self.data.test.x[:TRIED], self.data.test.y[:TRIED])
+        test = self.splits[0].test
+        part = Part(test.x[:TRIED], test.y[:TRIED])
         try:
             self._on(model, part)
         except SearchError:

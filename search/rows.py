@@ -272,6 +272,7 @@ class AnswerRow(Row):
         role: `"candidate"`, `"baseline"` or `"ablation"`.
         changed: of the ablation, the hyperparameter that is changed, and its other value.
         around: of the ablation, the arm that it changes.
+        split: of the data. Early versions knew one, which is 0.
         test_values: what `test_error` is the mean of, a value for each test example, as
             `search.examples` packs it. Early versions did not write it.
     """
@@ -281,6 +282,7 @@ class AnswerRow(Row):
     role: str = _entry(is_text, "")
     changed: dict[str, Any] | None = _entry(or_none(is_dict), sparse=True)
     around: str | None = _entry(or_none(is_text), sparse=True)
+    split: int = _entry(is_count, 0, required=False)
     test_values: str | None = _entry(or_none(examples.is_packed), sparse=True)
 
     @classmethod
@@ -319,7 +321,7 @@ def begun(task: Any) -> TrialRow | AnswerRow:
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
     if task.arm is not None:
-        return AnswerRow(number=task.number, **task.arm, **entries)
+        return AnswerRow(number=task.number, split=task.split, **task.arm, **entries)
     continues = None if task.parent is None else task.parent.number
     return TrialRow(trial=task.number, continues=continues, **entries)
 

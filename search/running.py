@@ -16,6 +16,8 @@ from search import data as datasets
 from search.answer.results import FEWEST_SEEDS
 from search.answer.sequential import MOST_SEEDS
 from search.batches import Batches
+from search.data.splits import Splits
+from search.data.splits import check as check_splits
 from search.description import Search, architecture_of, transforms_of
 from search.errors import BadInput, CannotWrite, Interrupted, NothingCompleted
 from search.executors.base import Executor
@@ -121,6 +123,7 @@ def run(
     measure=None,
     most_seeds=MOST_SEEDS,
     margin=None,
+    splits=1,
 ):
     """Search the norms of a network on some data, and say how sure the answer is.
 
@@ -191,6 +194,9 @@ def run(
         margin: a difference up to this does not matter: in points where the measure is a share (0.5
             is half a percent of the test examples), else in its unit. Norms that are shown to be
             equal within it are called so, and the cheaper one is the one to use.
+        splits: for the answer, how often training part and test part are drawn anew from the
+            examples of both; 1 takes them as they are. With 3 or more the answer is about data of
+            this kind, and not about this one split. `seeds` is a multiple of it.
 
     Returns:
         A `Result`.
@@ -215,6 +221,12 @@ def run(
         batch_size=batch_size,
         seed=seed,
     )
+    check_splits(splits, seeds)
+    if splits > 1 and isinstance(network, keras.Model):
+        raise BadInput(
+            f"splits={splits} with a Keras model, whose weights may have met the test parts of new "
+            "splits. Needed: a function of a norm spec, which makes a model with new weights."
+        )
     if margin is not None and not margin > 0:
         raise BadInput(f"margin={margin!r}. Needed: a number above 0.")
     if seeds == "auto" and most_seeds < FEWEST_SEEDS:
@@ -235,7 +247,8 @@ def run(
         objective = "val_loss" if by_loss else "val_error"
     chosen_objective = objective_of(objective)
     chosen_measure, by = measuring.chosen(measure, loaded.task)
-    test = measuring.Test(loaded, chosen_measure, by)
+    splitted = Splits(loaded, splits, seed)
+    test = measuring.Test(splitted, chosen_measure, by)
     augmentation = datasets.checked_augmentation(loaded, augmentation)
     hypermodel = NormHyperModel(
         network,
@@ -275,6 +288,7 @@ def run(
         seed=seed,
         seeds=seeds,
         most_seeds=most_seeds,
+        splits=splits,
         margin=margin,
         candidates=candidates,
         baselines=_baselines(hypermodel, baselines),
@@ -287,7 +301,7 @@ def run(
         hypermodel,
         oracle,
         chosen_executor,
-        Inputs(loaded, batch_size, augmentation),
+        Inputs(splitted, batch_size, augmentation),
         early_stopping,
         test,
     )
@@ -376,20 +390,21 @@ class Inputs:
     """What the trainings are fed with.
 
     Args:
-        data: a `Data`.
+        splits: a `search.data.splits.Splits`.
         batch_size: where it is not searched.
         augmentation: `(pad, flip)` or None.
     """
 
-    def __init__(self, data, batch_size, augmentation):
-        self.data = data
+    def __init__(self, splits, batch_size, augmentation):
+        self.splits = splits
         self.batch_size = batch_size
         self.augmentation = augmentation
 
     def __call__(self, task):
         size = task.values.get("batch_size", self.batch_size)
-        batches = Batches(self.data.train, size, task.seed, self.augmentation, task.initial_epoch)
-        part = self.data.validation
+        data = self.splits[task.split]
+        batches = Batches(data.train, size, task.seed, self.augmentation, task.initial_epoch)
+        part = data.validation
         return (batches,), {
             "validation_data": (part.x, part.y),
             "validation_batch_size": measuring.whole_batches(len(part)),

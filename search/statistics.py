@@ -19,8 +19,15 @@ class Interval(NamedTuple):
     high: float | None
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def mean_interval(values: Sequence[float], level: float = 0.95, overlap: float = 0.0) -> Interval:
     """The mean of some values and Student's confidence interval for it.
+
+    Args:
+        values: one for each seed; or for each split of the data, which have examples in common.
+        level: of the interval.
+        overlap: of splits, how many test examples there are for each one of training. The variance
+            of their mean is then the one of the splits times 1/splits + overlap (Nadeau and
+            Bengio, 2003).
 
     >>> [round(value, 3) for value in mean_interval([1.0, 2.0, 3.0, 4.0])]
     [2.5, 0.446, 4.554]
@@ -30,11 +37,14 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     mean = float(np.mean(values))
     if len(values) < 2:
         return Interval(mean, None, None)
-    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2)) * _standard_error(values)
+    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2))
+    half *= float(np.std(values, ddof=1)) * math.sqrt(1 / len(values) + overlap)
     return Interval(mean, mean - half, mean + half)
 
 
-def paired_p_values(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+def paired_p_values(
+    ours: Sequence[float], theirs: Sequence[float], overlap: float = 0.0
+) -> tuple[float, float]:
     """The p-values of two one-sided paired t tests.
 
     Where all differences are the same the t statistic has no scale. Then the p-value is 0 for none,
@@ -45,6 +55,7 @@ def paired_p_values(ours: Sequence[float], theirs: Sequence[float]) -> tuple[flo
     Args:
         ours: one value per seed.
         theirs: the values of the same seeds.
+        overlap: as `mean_interval` has it.
 
     Returns:
         The p-value for "our mean is lower", and that for "our mean is higher".
@@ -61,10 +72,11 @@ def paired_p_values(ours: Sequence[float], theirs: Sequence[float]) -> tuple[flo
             f"paired_p_values: {count} values against {len(theirs)}. Needed: as many on both "
             f"sides, at least 2."
         )
-    return float(lower_p_values(ours, theirs)), float(lower_p_values(theirs, ours))
+    lower, higher = (lower_p_values(*pair, overlap) for pair in ((ours, theirs), (theirs, ours)))
+    return float(lower), float(higher)
 
 
-def lower_p_values(ours: Any, theirs: Any) -> Any:
+def lower_p_values(ours: Any, theirs: Any, overlap: float = 0.0) -> Any:
     """The first p-value of `paired_p_values`, for many pairs at once: the last axis is the seeds.
 
     >>> lower_p_values(
@@ -78,7 +90,7 @@ def lower_p_values(ours: Any, theirs: Any) -> Any:
     rounding = ROUNDING * np.maximum(np.abs(ours).max(-1), np.abs(theirs).max(-1))
     mean = differences.mean(-1)
     spread = np.ptp(differences, axis=-1) > rounding
-    error = np.where(spread, differences.std(-1, ddof=1), 1.0) / np.sqrt(count)
+    error = np.where(spread, differences.std(-1, ddof=1), 1.0) * np.sqrt(1 / count + overlap)
     bound = np.where(mean < -rounding, 4.0**-count, 1.0)
     return np.where(spread, special.stdtr(count - 1, mean / error), bound)
 
@@ -147,7 +159,3 @@ def beaten_by(count: int, dimensions: Sequence[Dimension]) -> list[list[int]]:
         above, below = np.any([dimension(index) for dimension in dimensions], axis=0)
         result.append([int(other) for other in np.flatnonzero(below & ~above)])
     return result
-
-
-def _standard_error(values) -> float:
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -25,7 +25,16 @@ from search.jsonable import jsonable
 JOURNAL = "journal.jsonl"
 WEIGHTS = "weights"
 # Settings that may differ when a search is resumed: they say how far and where, not what.
-MAY_CHANGE = ("trials", "budget", "executor", "seeds", "candidates", "ablation", "baselines")
+MAY_CHANGE = (
+    "trials",
+    "budget",
+    "executor",
+    "seeds",
+    "splits",
+    "candidates",
+    "ablation",
+    "baselines",
+)
 # How many differences a refusal names.
 MOST_DIFFERENCES = 4
 

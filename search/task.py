@@ -21,6 +21,7 @@ class Task:
         save: the file to write the weights to.
         test: whether to measure the error on the test part.
         space: the hyperparameters known so far, as KerasTuner's configuration.
+        split: of the data; 0 is the one of the trials.
         arm: of a training for the answer, its name "arm", its "role" and, of the ablation,
             what is "changed" "around" which arm; None of a trial.
     """
@@ -36,6 +37,7 @@ class Task:
     save: str | None = None
     test: bool = False
     space: dict | None = None
+    split: int = 0
     arm: dict | None = None
 
     def line(self):

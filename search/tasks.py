@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search import answer as answers
+from search.data.splits import split_of
 from search.names import ORIGINAL
 from search.oracle import OWN_PREFIX
 from search.rows import TrialRow
@@ -99,6 +100,7 @@ def answer_tasks(
             words=words(arm["spec"]),
             values=arm["values"],
             seed=search.seed + 1 + place,
+            split=split_of(place, search.splits),
             epochs=search.epochs,
             test=True,
             arm={k: v for k, v in arm.items() if k not in ("spec", "values", "trial")},

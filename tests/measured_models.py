@@ -8,6 +8,7 @@ import pytest
 
 from search import measuring
 from search.data.parts import Data, Part
+from search.data.splits import Splits
 
 COUNT = 40
 
@@ -33,7 +34,7 @@ def measured(name, outputs, y, task="regression"):
     classes = None if task == "regression" else int(y.max()) + 1
     data = Data("given", part, part, part, classes, task=task)
     measure, by = measuring.chosen(name, task)
-    test = pickle.loads(pickle.dumps(measuring.Test(data, measure, by)))
+    test = pickle.loads(pickle.dumps(measuring.Test(Splits(data), measure, by)))
     value, values = test(given(outputs), None)
     if values is not None:
         assert values.shape == (len(y),)

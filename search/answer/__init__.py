@@ -5,13 +5,14 @@ Everything here works on plain rows and returns plain values: nothing is trained
 How a difference is judged. Every arm is trained on the same seeds and tested on the same examples.
 A difference has a value for each seed and each example, and both are chance: the answer is for
 other seeds and other examples of this kind (`search.answer.crossed`). Where there are no values
-per example, the seeds alone count, with Student's paired t test, and the answer says so. The
-reference is the baseline with the best mean. It was chosen by the same errors that it
-is compared by, so it looks better than it is: that can hide that a candidate is better, but cannot
-make it so; where a candidate is worse, the p-value is multiplied by the number of baselines that
-could have been chosen. "Better" and "worse" are two one-sided claims per candidate, and the 5 % are
-divided among all of them. Verdicts and intervals are two views of one thing, and all hold at once:
-the chance that any is wrong is at most 5 %. `python -m benchmarks answers` tries it.
+per example, the seeds alone count, with Student's paired t test, and the answer says so. Where the
+data were split anew, each split has one value (`search.answer.nested`). The reference is the
+baseline with the best mean. It was chosen by the same errors that it is compared by, so it looks
+better than it is: that can hide that a candidate is better, but cannot make it so; where a
+candidate is worse, the p-value is multiplied by the number of baselines that could have been
+chosen. "Better" and "worse" are two one-sided claims per candidate, and the 5 % are divided among
+all of them. Verdicts and intervals are two views of one thing, and all hold at once: the chance
+that any is wrong is at most 5 %. `python -m benchmarks answers` and `splits` try it.
 The ablation is a question of its own, judged alike, with its own 5 %.
 
 Failed runs are never left out: an arm that did not finish on every seed gets no verdict, since the
@@ -40,6 +41,7 @@ from search.answer.judging import (
     compare,
     detectable,
     judge,
+    layout_of,
     other_baselines,
     seeds_of,
 )
@@ -100,7 +102,8 @@ def conclude(
         trial_rows: the trials of the search.
         run_rows: the runs of the candidates, the baselines and the ablation.
         manifest: what was searched; used are "direction", "objective", "measure", "seeds", "data",
-            "baselines", "margin" and, where seeds are added until all is settled, "most_seeds".
+            "baselines", "margin", "splits" and, where seeds are added until all is settled,
+            "most_seeds".
         complete: whether these are all runs; of a part of them no verdict is given.
         explain: whether to find out which hyperparameters matter, which takes a while.
 
@@ -119,7 +122,8 @@ def conclude(
     seeds = seeds_of(runs, manifest)
     measure = Measure.found(manifest)
     rounds = Rounds.of(manifest, measure)
-    every = collect(runs, seeds, measure, notes, rounds.level if rounds else None)
+    layout = layout_of(runs, manifest)
+    every = collect(runs, seeds, measure, notes, rounds.level if rounds else None, layout)
     main = [arm for arm in every if arm.role != "ablation"]
     main.sort(key=lambda arm: math.inf if arm.mean is None else arm.mean)
     candidates = [arm for arm in main if arm.role == "candidate"]
@@ -183,6 +187,7 @@ def conclude(
         margin=margin,
         detectable=detectable(comparisons),
         notes=notes,
+        splits=manifest.get("splits", 1),
     )
     if best is None and order:
         answer.best, answer.best_spec = order[0].words, order[0].spec

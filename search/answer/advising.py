@@ -1,6 +1,6 @@
 """The answer in plain words: what to do, why, and what else must be known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from search import formats
 from search.answer.results import (
@@ -13,6 +13,7 @@ from search.answer.results import (
     WORSE,
     Answer,
     Arm,
+    Comparison,
 )
 from search.answer.sequential import Rounds, Settled
 from search.objective import Objective
@@ -51,7 +52,8 @@ def advise(
             "chance."
         )
     best = answer.arm(answer.best)
-    on_seeds = f"on {formats.count(seeds, 'seed')}"
+    splits = f" in {answer.splits} splits" if answer.splits > 1 else ""
+    on_seeds = f"on {formats.count(seeds, 'seed')}{splits}"
     measure = answer.measure
     error = formats.error(best.mean, percent)
     lowest = f"it has the {measure.best} mean {measure.said} {on_seeds}, {error}"
@@ -67,6 +69,7 @@ def advise(
         reference = answer.arm(answer.reference)
         ends = sorted(-measure.cost(end) for end in (comparison.low, comparison.high))
         new = "new seeds and test examples" if comparison.examples else "new seeds, these examples"
+        new = "new data, split anew" if answer.splits > 1 else new
         return f"Use {best.name}", (
             f"its {measure.said}, {error}, is {measure.better} than that of the best plain norm, "
             f"{reference.name} ({formats.error(reference.mean, percent)}), by "
@@ -74,7 +77,7 @@ def advise(
             f"(95 % confidence interval "
             f"{formats.points(ends[0], percent).removesuffix(' points')} to "
             f"{formats.points(ends[1], percent)} for {new}, "
-            f"{formats.count(comparison.seeds, 'seed')}, "
+            f"{formats.count(comparison.seeds, 'seed')}{splits}, "
             f"p {formats.p_value(comparison.adjusted_p)} for all comparisons together)."
         )
     if answer.verdict == EQUAL:
@@ -194,6 +197,8 @@ def note_chance(answer: Answer) -> list[str]:
     judged = [one for one in answer.comparisons if one.p is not None]
     if not judged:
         return []
+    if answer.splits > 1:
+        return _note_splits(next((one for one in judged if one.name == answer.best), judged[0]))
     if any(one.examples is None for one in judged):
         why = "Not all trainings have a value for each test example"
         if not any(arm.values_of for arm in answer.arms):
@@ -203,9 +208,7 @@ def note_chance(answer: Answer) -> list[str]:
             "examples."
         ]
     one = next((one for one in judged if one.name == answer.best), judged[0])
-    share = {
-        name: f"{100 * part:.0f}\N{NARROW NO-BREAK SPACE}%" for name, part in one.shares.items()
-    }
+    share = _in_percent(one.shares)
     more, less = "test examples", "seeds"
     if one.shares["seeds"] > one.shares["examples"]:
         more, less = less, more
@@ -223,6 +226,43 @@ def note_chance(answer: Answer) -> list[str]:
         f"{share['examples']} from the test examples and {share['both']} from both together. More "
         f"{more} would help more than more {less}.",
     ]
+
+
+def _note_splits(one: Comparison) -> list[str]:
+    """The same where the data were split anew."""
+    notes = [
+        f"{one.name} was better than {one.reference} in {one.wins:g} of "
+        f"{formats.count(one.splits, 'split')} of the data.",
+        "Intervals and verdicts are for new data of this kind: other examples to train on, other "
+        "test examples, other seeds. Each split counts as one value.",
+        "The candidates were chosen on split 0. The validation part that chose them is in no test "
+        "part. Examples that the trials were trained on may be, in the other splits. No training "
+        "is tested on an example that it was trained on.",
+    ]
+    if not one.shares:
+        return notes
+    share = _in_percent(one.shares)
+    if "seeds" in one.shares:
+        parts = (
+            f"{share['splits']} comes from the split, {share['seeds']} from the seeds, "
+            f"{share['examples']} from the test examples and {share['both']} from seeds and "
+            "examples together"
+        )
+    else:
+        parts = (
+            f"{share['splits']} comes from the split and its one seed, and {share['examples']} "
+            "from the test examples"
+        )
+    most = max(("splits", "seeds", "examples"), key=lambda name: one.shares.get(name, 0.0))
+    more = {"splits": "splits", "seeds": "seeds for each split", "examples": "test examples"}[most]
+    return [
+        *notes,
+        f"Of the variance of the difference in one split, {parts}. More {more} would help most.",
+    ]
+
+
+def _in_percent(shares: Mapping[str, float]) -> dict[str, str]:
+    return {name: f"{100 * part:.0f}\N{NARROW NO-BREAK SPACE}%" for name, part in shares.items()}
 
 
 def note_failures(every: Sequence[Arm], notes: list[str]) -> None:

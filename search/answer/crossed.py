@@ -21,6 +21,7 @@ are added to the variance of the examples: where few examples are missed, a vari
 chance (Agresti and Min, 2005).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,16 +66,7 @@ class Crossed(NamedTuple):
 
     def p_value(self) -> float:
         """The smallest `alpha` with which the interval leaves zero out; at most a half."""
-        if self.half(0.5 - SMALLEST_P) >= abs(self.mean):
-            return 0.5
-        low, high = np.log(SMALLEST_P), np.log(0.5)
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            if self.half(float(np.exp(middle))) < abs(self.mean):
-                high = middle
-            else:
-                low = middle
-        return float(np.exp(high))
+        return smallest_alpha(self.half, self.mean)
 
     def shares(self) -> dict[str, float]:
         """How much of the variance of the mean each source has."""
@@ -86,6 +78,20 @@ class Crossed(NamedTuple):
         }
         whole = sum(parts.values())
         return {name: part / whole if whole else 0.0 for name, part in parts.items()}
+
+
+def smallest_alpha(half: Callable[[float], float], mean: float) -> float:
+    """The smallest `alpha` of which half the width is less than a mean's distance from zero."""
+    if half(0.5 - SMALLEST_P) >= abs(mean):
+        return 0.5
+    low, high = np.log(SMALLEST_P), np.log(0.5)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if half(float(np.exp(middle))) < abs(mean):
+            high = middle
+        else:
+            low = middle
+    return float(np.exp(high))
 
 
 def crossed(values: Any) -> Crossed:
@@ -103,14 +109,20 @@ def crossed(values: Any) -> Crossed:
     square_of_examples = float(np.square(by_example - mean).sum())
     rest = float(np.square(values - mean).sum())
     rest -= examples * square_of_seeds + seeds * square_of_examples
-    unit = 1.0
-    if not np.isin(values, (-1, 0, 1)).all():
-        unit = float(np.abs(by_example - mean).max())
     return Crossed(
         mean,
         seeds,
         examples,
         square_of_seeds / (seeds * (seeds - 1)),
-        (square_of_examples + ADDED * unit**2) / (examples * (examples - 1)),
+        variance_of_examples(values),
         max(rest, 0.0) / ((seeds - 1) * (examples - 1) * seeds * examples),
     )
+
+
+def variance_of_examples(values: np.ndarray) -> float:
+    """The squared error of the mean that comes from the examples (columns), two more among them."""
+    by_example = values.mean(0)
+    square, unit = np.square(by_example - values.mean()), 1.0
+    if not np.isin(values, (-1, 0, 1)).all():
+        unit = float(np.sqrt(square.max()))
+    return float(square.sum() + ADDED * unit**2) / (len(square) * (len(square) - 1))

@@ -78,13 +78,14 @@ def _lower_errors(arms: Sequence[Arm], comparisons: Sequence[Comparison]) -> Any
     few seeds for a test the means decide.
     """
     common = sorted(set.intersection(*(set(arm.errors) for arm in arms)))
-    errors = np.array([[arm.errors[seed] for seed in common] for arm in arms])
+    errors = np.array([arm.units(common) for arm in arms])
     if errors.shape[1] < FEWEST_SEEDS:
         means = errors.mean(axis=1)
         return means[:, None] < means
     lower = np.zeros((len(arms), len(arms)), dtype=bool)
     pairs = np.nonzero(~np.eye(len(arms), dtype=bool))
-    p_values = statistics.lower_p_values(errors[pairs[0]], errors[pairs[1]])
+    overlap = arms[0].overlap
+    p_values = statistics.lower_p_values(errors[pairs[0]], errors[pairs[1]], overlap)
     lower[pairs] = np.array(statistics.holm(p_values)) <= ALPHA
     place = {arm.name: index for index, arm in enumerate(arms)}
     for judged in comparisons:

@@ -1,7 +1,7 @@
 """Arms from rows, and what their paired differences show."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median, stdev
 from typing import Any
 
@@ -11,6 +11,7 @@ from scipy import special
 from search import examples, formats, statistics
 from search.answer.choosing import key_of_spec
 from search.answer.crossed import Crossed, crossed
+from search.answer.nested import Nested, nested
 from search.answer.results import (
     ALPHA,
     BETTER,
@@ -23,6 +24,7 @@ from search.answer.results import (
     WORSE,
     Arm,
     Comparison,
+    Layout,
     is_finite,
 )
 from search.measure import Measure
@@ -40,12 +42,22 @@ def seeds_of(run_rows: Sequence[AnswerRow], manifest: Mapping[str, Any]) -> list
     return list(dict.fromkeys([*planned, *(row.seed for row in run_rows)]))
 
 
+def layout_of(run_rows: Sequence[AnswerRow], manifest: Mapping[str, Any]) -> Layout | None:
+    """How the trainings lie in several splits of the data; None where there is one."""
+    if manifest.get("splits", 1) == 1:
+        return None
+    shapes = manifest["data"]["shapes"]
+    overlap = shapes["test"][0] / shapes["train"][0]
+    return Layout({row.seed: row.split for row in run_rows}, overlap)
+
+
 def collect(
     run_rows: Sequence[AnswerRow],
     seeds: Sequence[int],
     measure: Measure,
     notes: list[str],
     level: Callable[[int, float], float] | None = None,
+    layout: Layout | None = None,
 ) -> list[Arm]:
     """The arms, each with all its seeds, and what was measured as costs.
 
@@ -56,6 +68,7 @@ def collect(
         notes: what else must be known is added to them.
         level: `level(seeds, alpha)`, that of the interval of an arm with so many seeds. With it
             arms may have fewer seeds than others.
+        layout: where the data were split anew.
     """
     rows_of: dict[tuple[str, str], dict[int, AnswerRow]] = {}
     for row in run_rows:
@@ -87,6 +100,7 @@ def collect(
             ),
             values=dict(first.hyperparameters),
             changed=dict(first.changed or {}),
+            layout=layout,
         )
         if arm.errors:
             alpha = ALPHA / (2 * len(rows_of))
@@ -101,13 +115,13 @@ def collect(
 
 def _set_interval(arm: Arm, alpha: float) -> None:
     """The mean error of an arm, with an interval for new seeds and new test examples."""
-    interval = statistics.mean_interval(list(arm.errors.values()), 1 - 2 * alpha)
+    interval = statistics.mean_interval(arm.units(arm.errors), 1 - 2 * alpha, arm.overlap)
     arm.mean, arm.low, arm.high = interval
-    values = list(arm.values_of.values())
-    sizes = {len(one) for one in values}
-    if len(values) == len(arm.errors) > 1 and len(sizes) == 1 and min(sizes) > 1:
-        half = crossed(np.array(values)).half(alpha)
+    found = _sources_of(arm, arm.errors, arm.values_of)
+    if found is not None:
+        half = found.half(alpha)
         arm.low, arm.high = arm.mean - half, arm.mean + half
+        values = list(arm.values_of.values())
         if min(one.min() for one in values) >= 0:
             arm.low = max(0.0, arm.low)
         if max(one.max() for one in values) <= 0:
@@ -169,23 +183,26 @@ def compare(
         result.append(comparison)
         found = None
         if seeds:
-            differences = [arm.errors[seed] - reference.errors[seed] for seed in seeds]
+            ours, theirs = arm.units(seeds), reference.units(seeds)
+            differences = [one - other for one, other in zip(ours, theirs, strict=True)]
             comparison.difference = float(np.mean(differences))
             comparison.wins = sum((one < 0) + (one == 0) / 2 for one in differences)
-            chance = statistics.chance_interval(comparison.wins, len(seeds))
-            comparison.chance_low, comparison.chance_high = chance
-            if len(seeds) > 1:
+            if arm.layout is None:
+                chance = statistics.chance_interval(comparison.wins, len(seeds))
+                comparison.chance_low, comparison.chance_high = chance
+            else:
+                comparison.splits = len(ours)
+            if len(ours) > 1:
                 comparison.deviation = stdev(differences)
-                found = crossed_of(arm, reference)
-                _set_intervals(comparison, found, better, worse)
+                error = comparison.deviation * math.sqrt(1 / len(ours) + arm.overlap)
+                found = sources_of(arm, reference)
+                _set_intervals(comparison, found, error, len(ours), better, worse)
         if arm.unfinished:
             comparison.verdict = UNFINISHED
-        elif len(seeds) < FEWEST_SEEDS:
+        elif not seeds or len(ours) < FEWEST_SEEDS:
             comparison.verdict = TOO_FEW
         else:
-            paired = statistics.paired_p_values(
-                [arm.errors[seed] for seed in seeds], [reference.errors[seed] for seed in seeds]
-            )
+            paired = statistics.paired_p_values(ours, theirs, arm.overlap)
             _decide(comparison, found, paired, better, worse)
             within = margin is not None and -margin <= comparison.low <= comparison.high <= margin
             if within and comparison.verdict == NO_DIFFERENCE:
@@ -194,13 +211,26 @@ def compare(
 
 
 def _set_intervals(
-    comparison: Comparison, found: Crossed | None, better: float, worse: float
+    comparison: Comparison,
+    found: Crossed | Nested | None,
+    error: float,
+    units: int,
+    better: float,
+    worse: float,
 ) -> None:
-    """The intervals of a comparison; the lower end is what shows an arm to be worse."""
+    """The intervals of a comparison; the lower end is what shows an arm to be worse.
+
+    Args:
+        comparison: gets them.
+        found: what seeds and examples, or splits, say; None without values for each example.
+        error: the standard error of the seeds alone, or of the splits alone.
+        units: how many of these there are.
+        better, worse: the chance that either side misses.
+    """
     mean, alphas = comparison.difference, (worse, better)
-    error = comparison.deviation / math.sqrt(comparison.seeds)
-    half = [float(special.stdtrit(comparison.seeds - 1, 1 - alpha)) * error for alpha in alphas]
-    comparison.here_low, comparison.here_high = mean - half[0], mean + half[1]
+    half = [float(special.stdtrit(units - 1, 1 - alpha)) * error for alpha in alphas]
+    if comparison.splits == 1:
+        comparison.here_low, comparison.here_high = mean - half[0], mean + half[1]
     if found is not None:
         comparison.examples, comparison.shares = found.examples, found.shares()
         half, error = [found.half(alpha) for alpha in alphas], found.error
@@ -210,7 +240,7 @@ def _set_intervals(
 
 def _decide(
     comparison: Comparison,
-    found: Crossed | None,
+    found: Crossed | Nested | None,
     paired: tuple[float, float],
     better: float,
     worse: float,
@@ -220,7 +250,8 @@ def _decide(
     def adjusted(lower: float, higher: float) -> float:
         return min(1.0, ALPHA * min(lower / better, higher / worse))
 
-    comparison.here_p = adjusted(*paired)
+    if comparison.splits == 1:
+        comparison.here_p = adjusted(*paired)
     p_values = paired
     if found is not None:
         p_value = found.p_value()
@@ -232,19 +263,38 @@ def _decide(
 
 
 def crossed_of(arm: Arm, reference: Arm) -> Crossed | None:
-    """What seeds and examples say of a difference; None where it has no value per example."""
+    """What seeds and examples of one split say of a difference; see `sources_of`."""
+    found = sources_of(arm, reference)
+    return found if isinstance(found, Crossed) else None
+
+
+def sources_of(arm: Arm, reference: Arm) -> Crossed | Nested | None:
+    """What seeds and examples, and splits, say of a difference; None without values for each."""
     seeds = [seed for seed in arm.errors if seed in reference.errors]
-    values = _values(arm, reference, seeds) if len(seeds) > 1 else None
-    return None if values is None else crossed(values)
+    differences = {
+        seed: arm.values_of[seed] - reference.values_of[seed]
+        for seed in seeds
+        if seed in arm.values_of
+        and seed in reference.values_of
+        and len(arm.values_of[seed]) == len(reference.values_of[seed])
+    }
+    return _sources_of(arm, seeds, differences)
 
 
-def _values(arm: Arm, reference: Arm, seeds: Sequence[int]) -> Any:
-    """The differences of each seed and each test example; None where a seed lacks them."""
-    ours, theirs = ([one.values_of.get(seed) for seed in seeds] for one in (arm, reference))
-    if any(one is None for one in (*ours, *theirs)):
+def _sources_of(
+    arm: Arm, seeds: Iterable[int], values: Mapping[int, Any]
+) -> Crossed | Nested | None:
+    """The same of some values; None where a seed lacks them."""
+    groups = arm.groups(seeds) if arm.layout is not None else [list(seeds)]
+    if not all(seed in values for group in groups for seed in group):
         return None
-    sizes = {len(one) for one in (*ours, *theirs)}
-    return np.array(ours) - np.array(theirs) if len(sizes) == 1 and min(sizes) > 1 else None
+    sizes = [{len(values[seed]) for seed in group} for group in groups]
+    if not all(len(one) == 1 and min(one) > 1 for one in sizes):
+        return None
+    arrays = [np.array([values[seed] for seed in group]) for group in groups]
+    if arm.layout is not None:
+        return nested(arrays, arm.overlap) if len(arrays) > 1 else None
+    return crossed(arrays[0]) if len(arrays[0]) > 1 else None
 
 
 def judge(
@@ -280,15 +330,14 @@ def other_baselines(
     notes = []
     for arm in baselines:
         shared = [seed for seed in best.errors if seed in arm.errors]
-        if arm is reference or len(shared) < FEWEST_SEEDS:
+        if arm is reference or len(arm.groups(shared)) < FEWEST_SEEDS:
             continue
-        p, _ = statistics.paired_p_values(
-            [best.errors[seed] for seed in shared], [arm.errors[seed] for seed in shared]
-        )
+        p, _ = statistics.paired_p_values(best.units(shared), arm.units(shared), best.overlap)
         if 2 * p > ALPHA:
+            varies = "seed" if arm.layout is None else "split"
             notes.append(
-                f"Against {arm.name} by itself, whose {measure.words} varies more with the seed, "
-                f"no difference was shown (p {formats.p_value(min(1.0, 2 * p))})."
+                f"Against {arm.name} by itself, whose {measure.words} varies more with the "
+                f"{varies}, no difference was shown (p {formats.p_value(min(1.0, 2 * p))})."
             )
     return notes
 

@@ -1,8 +1,9 @@
 """What an answer consists of: arms, comparisons, and the answer itself."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from statistics import fmean
 from typing import Any, Self
 
 from search import importance
@@ -22,6 +23,19 @@ SAME_TIME = 1.2
 # What a recommendation rests on.
 COMPARED = "comparison"
 VALIDATION = "validation"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the trainings for an answer lie in several splits of the data.
+
+    Attributes:
+        split_of: the split of each seed.
+        overlap: test examples for each example of training.
+    """
+
+    split_of: Mapping[int, int]
+    overlap: float
 
 
 @dataclass
@@ -48,6 +62,26 @@ class Arm:
     changed: dict[str, Any] = field(default_factory=dict)
     # Of each seed, a value for each test example, where the rows have them.
     values_of: dict[int, Any] = field(default_factory=dict, repr=False)
+    # Where the data were split anew.
+    layout: Layout | None = field(default=None, repr=False)
+
+    @property
+    def overlap(self) -> float:
+        """What the splits have in common; 0 where there is one."""
+        return 0.0 if self.layout is None else self.layout.overlap
+
+    def groups(self, seeds: Iterable[int]) -> list[list[int]]:
+        """Seeds that are judged together: those of one split; each by itself where there is one."""
+        if self.layout is None:
+            return [[seed] for seed in seeds]
+        groups: dict[int, list[int]] = {}
+        for seed in seeds:
+            groups.setdefault(self.layout.split_of[seed], []).append(seed)
+        return [groups[split] for split in sorted(groups)]
+
+    def units(self, seeds: Iterable[int]) -> list[float]:
+        """The errors by which it is judged: of each seed, or the mean of each split."""
+        return [fmean(self.errors[seed] for seed in group) for group in self.groups(seeds)]
 
     def only(self, seeds: Sequence[int]) -> Self:
         """The same with some of the seeds alone; the mean is theirs, and there is no interval."""
@@ -84,18 +118,20 @@ class Comparison:
     """An arm against a reference on the same seeds.
 
     Attributes:
-        low, high: an interval for new seeds and new test examples; all of an answer hold at once.
-            Where there are no values per example it is for new seeds on these very examples.
+        low, high: an interval for new seeds and new test examples, and with several splits for new
+            data; all of an answer hold at once. Where there are no values per example and one
+            split it is for new seeds on these very examples.
         p: of this comparison alone; `adjusted_p` is that of all together.
-        here_low, here_high: an interval for new seeds on these very examples.
+        here_low, here_high: an interval for new seeds on these very examples; None of splits.
         here_p: its p-value, of all comparisons together.
         error: the standard error of the difference.
         half: half the width of the interval, on the side that shows an arm to be better.
         examples: how many test examples count; None where the seeds alone do.
-        shares: how much of the variance seeds, examples and both together have.
-        wins: on how many of the seeds it was better; a tie is half a win.
+        shares: how much of the variance seeds, examples, both together, and splits have.
+        splits: how many splits of the data there are.
+        wins: on how many of the seeds, or of several splits, it was better; a tie is half a win.
         chance_low, chance_high: with what chance it is better on a new seed, on these very
-            examples; an interval by itself.
+            examples; an interval by itself. None of splits.
     """
 
     name: str
@@ -115,6 +151,7 @@ class Comparison:
     half: float | None = None
     examples: int | None = None
     shares: dict[str, float] = field(default_factory=dict)
+    splits: int = 1
     wins: float | None = None
     chance_low: float | None = None
     chance_high: float | None = None
@@ -161,6 +198,7 @@ class Answer:
         margin: differences up to this are equal; None where nothing is.
         detectable: the difference that these seeds would have shown in about four cases of five.
         notes: what else must be known to read the answer.
+        splits: how many splits of the data there are.
     """
 
     advice: str
@@ -185,6 +223,7 @@ class Answer:
     margin: float | None
     detectable: float | None
     notes: list[str]
+    splits: int = 1
 
     @property
     def sentence(self) -> str:
@@ -196,7 +235,7 @@ class Answer:
         result = {"sentence": self.sentence, **asdict(self)}
         for arm in (*result["arms"], *result["ablation_arms"]):
             # The journal has them.
-            del arm["values_of"]
+            del arm["values_of"], arm["layout"]
         return result
 
     def arm(self, name: str) -> Arm:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from search.data.arrays import from_arrays
-from search.data.parts import TEST_SHARE, VALIDATION_SHARE, Data, Part, split
+from search.data.parts import OF_PHOTOGRAPHS, TEST_SHARE, VALIDATION_SHARE, Data, Part, split
 
 DOMAINS = ("plain", "inverted", "photograph", "textured")
 # Pictures of each digit in each domain, and their side.
@@ -104,7 +104,17 @@ def multidomain():
     names = tuple(f"{domain} {digit}" for domain in DOMAINS for digit in range(10))
     domains = tuple(domain for domain in DOMAINS for _ in range(10))
     train, validation, test = parts
-    return Data("multidomain", train, validation, test, 40, names, domains, tuple(sources))
+    return Data(
+        "multidomain",
+        train,
+        validation,
+        test,
+        40,
+        names,
+        domains,
+        tuple(sources),
+        tied=OF_PHOTOGRAPHS,
+    )
 
 
 def _placed(digit, generator, angle=0.0, shear=0.0):

@@ -10,6 +10,8 @@ from search.errors import BadInput
 
 # For what comes in fewer parts: of the whole, and of what is left.
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.2
+# Why examples that are made of photographs may not change their part.
+OF_PHOTOGRAPHS = "each part has pieces of photographs of its own"
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,11 @@ class Data:
         classes: how many; None where there are none.
         labels: what the classes are called; empty if they have no names.
         domains: for each class, the domain that it belongs to; empty without domains.
-        sources: for each part, the number of the image that each example was made from.
+        sources: for each part, the number of what each example was made from, such as an image or
+            a patient: examples of one source are never in two parts of a new split.
         task: `"classification"`, `"segmentation"`, `"regression"`, or `"compiled"`, where the
             model says what the labels are.
+        tied: why no example may change its part; empty where they may.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Data:
     domains: tuple = ()
     sources: tuple = ()
     task: str = "classification"
+    tied: str = ""
 
     @property
     def input_shape(self):

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from search.data.parts import Data, Part
+from search.data.parts import OF_PHOTOGRAPHS, Data, Part
 
 # Pictures of each part, and their side.
 COUNTS, SIDE = (900, 200, 300), 32
@@ -34,7 +34,16 @@ def shapes():
     ('segmentation', (32, 32, 3), (32, 32, 5), 900, 300)
     """
     train, validation, test = _parts(_picture)
-    return Data("shapes", train, validation, test, len(CLASSES), CLASSES, task="segmentation")
+    return Data(
+        "shapes",
+        train,
+        validation,
+        test,
+        len(CLASSES),
+        CLASSES,
+        task="segmentation",
+        tied=OF_PHOTOGRAPHS,
+    )
 
 
 @functools.cache
@@ -51,7 +60,9 @@ def edges2photos():
     ('regression', (32, 32, 4), (32, 32, 3), 900, 300)
     """
     train, validation, test = _parts(_edges_and_piece)
-    return Data("edges2photos", train, validation, test, None, task="regression")
+    return Data(
+        "edges2photos", train, validation, test, None, task="regression", tied=OF_PHOTOGRAPHS
+    )
 
 
 def _parts(draw):

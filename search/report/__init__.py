@@ -199,6 +199,7 @@ def _facts(trial_rows, run_rows, manifest, answer):
     facts = [
         ("trials", formats.number(len(trial_rows))),
         ("seeds in the answer", seeds or None),
+        ("splits of the data", answer.splits if answer.splits > 1 else None),
         (
             "smallest difference it would show",
             None

@@ -11,6 +11,7 @@ from typing import Any
 from search import answer as answers
 from search import formats, report, store
 from search.answer import planning
+from search.data.splits import split_of
 from search.errors import BadInput
 from search.manifest import manifest_of
 from search.progress import Observer
@@ -176,6 +177,8 @@ def plan(folder: str | pathlib.Path, difference: float) -> planning.Plan:
         difference: in points where errors are shares of the examples, else in the errors' unit.
     """
     rows, runs, manifest = read(folder)
+    if manifest.get("splits", 1) > 1:
+        raise BadInput(f"{folder} has several splits of the data. Needed: a search with one.")
     own, complete = planned(runs, manifest)
     answer = answers.conclude(rows, own, manifest, complete, explain=False)
     if answer.reference is None:
@@ -195,11 +198,14 @@ def planned(run_rows: Sequence[Row], manifest: Row) -> tuple[Sequence[Row], bool
     if manifest.get("arms") is None:
         return [], False
     rows, missing = [], 0
+    count = manifest.get("splits", 1)
+    split = {seed: split_of(place, count) for place, seed in enumerate(manifest["seeds"])}
     for arm in manifest["arms"]:
         own = {
             row["seed"]: {**row, **arm}
             for row in run_rows
             if all(row[key] == arm[key] for key in ("role", "spec", "values"))
+            and row.get("split", 0) == split.get(row["seed"])
         }
         rows += [own[seed] for seed in manifest["seeds"] if seed in own]
         missing += sum(seed not in own for seed in manifest["seeds"])

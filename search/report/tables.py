@@ -110,7 +110,7 @@ def leaderboard(answer: answers.Answer) -> Table:
         _mark_column(),
         Column("arm", "norm"),
         _error_column(answer),
-        *_difference_columns(answer.percent, "best baseline"),
+        *_difference_columns(answer, "best baseline"),
         Column("verdict", "verdict"),
         Column("role", "role", full=True),
         Column("seeds", "seeds", str, True, full=len({len(arm.errors) for arm in answer.arms}) < 2),
@@ -118,9 +118,10 @@ def leaderboard(answer: answers.Answer) -> Table:
         Column("parameters", "parameters", formats.number, True),
         Column("pareto", "Pareto front"),
     ]
+    new = "new seeds and splits" if answer.splits > 1 else "new seeds"
     caption = (
-        f"{formats.capital(answer.measure.said)} on new "
-        "seeds, with 95 % confidence intervals that hold at once. "
+        f"{formats.capital(answer.measure.said)} on {new}, with 95 % confidence intervals that "
+        "hold at once. "
         f"{MARK}: the norm to use."
     )
     return Table("leaderboard", caption, columns, rows)
@@ -162,7 +163,7 @@ def ablation(answer: answers.Answer) -> Table:
     columns = [
         Column("changed", "changed"),
         _error_column(answer),
-        *_difference_columns(answer.percent, "unchanged"),
+        *_difference_columns(answer, "unchanged"),
         Column("verdict", "verdict"),
         Column("seeds", "seeds", str, True),
     ]
@@ -231,6 +232,7 @@ def runs(run_rows: Sequence[Row], answer: answers.Answer) -> Table:
         Column("arm", "norm"),
         Column("role", "role"),
         Column("seed", "seed", str, True),
+        *([Column("split", "split", str, True)] if answer.splits > 1 else []),
         Column(measured, said, lambda value: formats.error(value, answer.percent), True),
         Column("status", "status"),
         Column("step_seconds", "train step", formats.seconds, True),
@@ -369,9 +371,10 @@ def _error_column(answer: answers.Answer) -> Column:
     return Column("error", f"{answer.measure.said}{unit}", show, True, ("low", "high"))
 
 
-def _difference_columns(percent: bool, reference: str) -> list[Column]:
-    _, _, show = _unit(percent)
-    points = ", points" if percent else ""
+def _difference_columns(answer: answers.Answer, reference: str) -> list[Column]:
+    _, _, show = _unit(answer.percent)
+    points = ", points" if answer.percent else ""
+    units = "splits" if answer.splits > 1 else "seeds"
     return [
         Column(
             "difference",
@@ -381,7 +384,7 @@ def _difference_columns(percent: bool, reference: str) -> list[Column]:
             ("difference_low", "difference_high"),
         ),
         Column("p", "p (of all)", lambda value: formats.p_value(value).removeprefix("= "), True),
-        Column("wins", "better on seeds", lambda value: f"{value:g}", True, full=True),
+        Column("wins", f"better on {units}", lambda value: f"{value:g}", True, full=True),
         Column("here_low", "on these very examples, from", show, True, full=True),
         Column("here_high", "to", show, True, full=True),
     ]

@@ -67,7 +67,7 @@ def test_the_reference_has_what_is_public_and_nothing_else():
 def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = [shlex.split(line) for block in blocks("sh", SEARCHING) for line in block.splitlines()]
-    install, searching, regression, segmentation, reporting, planning = lines
+    install, searching, regression, segmentation, splits, reporting, planning = lines
     assert install[:2] == ["pip", "install"]
     assert (searching[0], reporting[:2]) == ("kerasnorm-search", ["kerasnorm-search", "report"])
     assert cli.main([*searching[1:], *LITTLE]) == 0
@@ -75,7 +75,7 @@ def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     assert "report.html" in capsys.readouterr().out
     pictures = np.random.default_rng(0).uniform(size=(40, 8, 8, 1))
     np.savez("my_masks.npz", x=pictures, y=pictures[..., 0] > 0.5)
-    for other in (regression, segmentation):
+    for other in (regression, segmentation, splits):
         assert cli.main([*other[1:], *LITTLE]) == 0
     assert planning[:2] == ["kerasnorm-search", "plan"]
     # So little work has no answer to plan from.

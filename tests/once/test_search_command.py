@@ -99,7 +99,7 @@ def test_the_ablation_is_around_the_best_trial_that_has_something_to_change():
         trial = Task(number, spec, words(spec), space.active(values), 0, 1)
         rows.append(row_of(trial, [{"epoch": 1, "val_error": error}]))
     search = types.SimpleNamespace(
-        objective=Objective("val_error"), candidates=1, baselines=["batch"], ablation=2
+        splits=1, objective=Objective("val_error"), candidates=1, baselines=["batch"], ablation=2
     )
     search.seed, search.seeds, search.epochs = 0, 2, 1
     tasks = answer_tasks(answer_arms(rows, space, search), search)

@@ -10,6 +10,7 @@ from measured_models import COUNT, given, measured
 from search import answer as answers
 from search import evaluation, examples, measuring, report, running
 from search.data.parts import Data, Form, Part
+from search.data.splits import Splits
 from search.errors import BadInput
 from search.fitting import check_model, task_of_model
 from search.measure import Measure
@@ -54,7 +55,7 @@ def test_functions_measure_too(rng):
         part = Part(np.zeros((COUNT, 1), "float32"), y)
         data = Data("given", part, part, part, None, task="regression")
         with pytest.raises(BadInput, match=message):
-            measuring.Test(data, measure, by).check(given(outputs))
+            measuring.Test(Splits(data), measure, by).check(given(outputs))
 
 
 @pytest.mark.parametrize(

@@ -187,8 +187,8 @@ def test_a_row_has_what_the_history_asks_for():
         row = begun(Task(0, None, "", {}, 0, 1, arm=arm))
         assert kind.check(jsonable(row))
         assert kind.of(json.loads(json.dumps(jsonable(row)))) == row
-        # Early journals have no warnings.
-        for key in set(row) - {"warning"}:
+        # Early journals have no warnings and no splits.
+        for key in set(row) - {"warning", "split"}:
             with pytest.raises(ValueError, match=f"the row has no '{key}'"):
                 kind.check({k: v for k, v in row.items() if k != key})
     history = History()
