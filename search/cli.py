@@ -246,10 +246,10 @@ def parser() -> argparse.ArgumentParser:
     answer.add_argument(
         "--seeds",
         type=_seeds,
-        default=5,
         metavar="N",
-        help="compare the best norms on N new seeds (default: 5; 0: no comparison). auto adds "
-        "seeds until each norm is shown to be better, worse or equal, or more would not show it",
+        help="compare the best norms on N new seeds (0: no comparison). auto adds seeds until each "
+        "norm is shown to be better, worse or equal, or more would not show it (default: auto; two "
+        "seeds for each of several --splits)",
     )
     answer.add_argument(
         "--most-seeds",

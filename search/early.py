@@ -38,7 +38,7 @@ def check(options):
         options: what the parser read. A file of data is loaded and put in the place of its name.
     """
     _check_words(options)
-    splits.check(options.splits, options.seeds)
+    splits.check(options.splits, splits.seeds_for(options.seeds, options.splits))
     if options.model is not None:
         if options.width is not None:
             raise BadInput(

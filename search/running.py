@@ -16,7 +16,7 @@ from search import data as datasets
 from search.answer.results import FEWEST_SEEDS
 from search.answer.sequential import MOST_SEEDS
 from search.batches import Batches
-from search.data.splits import Splits
+from search.data.splits import Splits, seeds_for
 from search.data.splits import check as check_splits
 from search.description import Search, architecture_of, transforms_of
 from search.errors import BadInput, CannotWrite, Interrupted, NothingCompleted
@@ -85,7 +85,7 @@ def run(
     trials=20,
     budget=None,
     epochs=10,
-    seeds=5,
+    seeds=None,
     objective=None,
     executor="inline",
     workers=None,
@@ -139,7 +139,8 @@ def run(
         epochs: of a full training.
         seeds: on how many new seeds the best norms and the plain ones are trained for the answer; 0
             is none, and no answer. `"auto"` adds seeds until each of the best norms is shown to be
-            better, worse or equal, or more seeds would not show it; the answer is as sure.
+            better, worse or equal, or more seeds would not show it; the answer is as sure. None is
+            `"auto"`, and two for each of several `splits`.
         objective: measured on the validation part; see `NormTuner`. None is `"val_error"`, or
             `"val_loss"` of a regression and of what a model is compiled for.
         executor: where trainings run: `"inline"`, in this process; `"processes"`, in other
@@ -203,6 +204,7 @@ def run(
     """
     refuse_kerastuner_roles()
     given = dict(locals())
+    seeds = seeds_for(seeds, splits)
     if is_saved(network):
         given["network"] = os.path.abspath(network)
         network = saved(network)

@@ -21,6 +21,17 @@ from search.errors import BadInput
 FEWEST_SPLITS = 3
 
 
+def seeds_for(seeds, splits):
+    """The number of seeds where none is given: as many as it takes, or two for each split.
+
+    >>> seeds_for(None, 1), seeds_for(None, 5), seeds_for(10, 5)
+    ('auto', 10, 10)
+    """
+    if seeds is not None:
+        return seeds
+    return "auto" if splits == 1 else 2 * splits
+
+
 def check(splits, seeds):
     """Refuse a number of splits from which there is no answer.
 
