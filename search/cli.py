@@ -637,7 +637,7 @@ def _loaded(place):
 
 def _imported(flag, place, module):
     """A module, by its name or by the path of its file, as an option of the user's names it."""
-    sys.path.insert(0, os.getcwd())
+    modules.importable(os.getcwd())
     try:
         if module.endswith(".py"):
             return modules.module_of_file(module)

@@ -29,6 +29,15 @@ def imported_from(path):
     return next((sys.modules.get(name) for name, file in _named.items() if file == wanted), None)
 
 
+def importable(folder):
+    """Let modules of a folder of the user's be imported, where no installed one has their name.
+
+    Workers start with the same path. A `search.py` of the user's must not be their `search`.
+    """
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
 def module_of_file(path, name=None):
     """The module of a file.
 
@@ -39,7 +48,7 @@ def module_of_file(path, name=None):
     stem = pathlib.Path(path).stem
     if name is None:
         name = f"kerasnorm_search_model_{stem}" if importlib.util.find_spec(stem) else stem
-    sys.path.insert(0, str(pathlib.Path(path).resolve().parent))
+    importable(str(pathlib.Path(path).resolve().parent))
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -109,7 +118,8 @@ def install(found):
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(source.text)
         roots = [folder]
-    sys.path += [root for root in roots if root not in sys.path]
+    for root in roots:
+        importable(root)
     for source in found:
         if source.module is not None and source.module not in sys.modules:
             folder = source.root if source.root in roots else roots[0]

@@ -1,5 +1,6 @@
 """The command, and the whole search that it runs."""
 
+import importlib.machinery
 import io
 import json
 import os
@@ -333,6 +334,9 @@ def test_a_model_from_a_file(tmp_path, capsys):
     assert "group/groups" in capsys.readouterr().out
     assert sys.modules["search"].__name__ == "search"
     assert hasattr(sys.modules["search"], "run")
+    # Workers start with the same path.
+    found = importlib.machinery.PathFinder.find_spec("search", sys.path)
+    assert found.submodule_search_locations
 
 
 def test_help_is_complete():
