@@ -15,6 +15,56 @@ def layers_in(layer, include_self=True, recursive=True):
     return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
 
 
+def attributes_of(layer):
+    """The attributes of a layer that hold layers, or lists with layers, by their names.
+
+    `Layer._layers`: the list of all of them is none. `torch.nn.Module._modules`: on torch, layers
+    are there and not in the layer's own dictionary.
+    """
+    held = {**vars(layer), **vars(layer).get("_modules", {})}
+    return {
+        name: value if isinstance(value, keras.layers.Layer) else list(value)
+        for name, value in held.items()
+        if isinstance(value, keras.layers.Layer)
+        or (
+            name != "_layers"
+            and isinstance(value, (list, tuple))
+            and value
+            and all(isinstance(part, keras.layers.Layer) for part in value)
+        )
+    }
+
+
+def put_layer(owner, container, key, old, new):
+    """Put a layer in the place of another one, in an attribute of a layer or in a list.
+
+    `Layer._tracker`: a layer that is built takes no new ones, and one that is replaced would stay
+    among its layers. `TorchLayer._track_variables`: the parameters that torch knows.
+
+    Args:
+        owner: the layer that tracks the old one.
+        container: the same, or a list in one of its attributes.
+        key: the name of the attribute, or the number in the list.
+        old: the layer that is there.
+        new: the layer to put there.
+    """
+    owner._tracker.replace_tracked_value("layers", old, new)
+    if isinstance(container, list):
+        container[key] = new
+    else:
+        setattr(container, key, new)
+    if hasattr(owner, "_torch_params"):
+        owner._track_variables()
+
+
+def has_mask(tensor):
+    """Whether a mask travels with a tensor.
+
+    `KerasTensor._keras_mask`: a layer reads it where it has no argument for it.
+    """
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
 def calls_in(model):
     """The calls that a functional or Sequential model consists of.
 
