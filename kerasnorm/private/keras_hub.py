@@ -1,6 +1,7 @@
 """KerasHub 0.32.0: its layers make their norms themselves, and no argument names another norm.
 
-Nothing public gives the norms of a layer, so the attributes that hold them stand here. The classes
+Nothing public gives the norms of a layer, so the attributes that hold them stand here. Some layers
+cannot be made from their own configuration, so what is wrong with it stands here too. The classes
 are named and not imported: KerasHub is loaded by those who use it.
 """
 
@@ -22,4 +23,15 @@ COMPOSITES = {
     ),
     "keras_hub.src.models.vit.vit_layers.ViTEncoderBlock": ("layer_norm_1", "layer_norm_2"),
     "keras_hub.src.models.vit.vit_layers.ViTEncoder": ("encoder_layers", "layer_norm"),
+}
+
+# By the full name of a class, the entries of its configuration that its constructor does not take,
+# and those that it takes and that are attributes of the layer alone. KerasHub saves whole backbones
+# and never meets them.
+WRONG_ENTRIES = {
+    "keras_hub.src.models.vit.vit_layers.ViTPatchingAndEmbedding": (
+        ("num_patches", "num_positions"),
+        ("use_patch_bias", "data_format"),
+    ),
+    "keras_hub.src.models.vit.vit_layers.ViTEncoderBlock": (("key_dim",), ()),
 }

@@ -14,7 +14,7 @@ import functools
 import keras
 
 from kerasnorm.core.keras_internals import attributes_of, layers_in, put_layer
-from kerasnorm.private.keras_hub import COMPOSITES
+from kerasnorm.private.keras_hub import COMPOSITES, WRONG_ENTRIES
 from kerasnorm.registry import is_norm
 
 # The attributes by the full name of a class.
@@ -163,11 +163,24 @@ def replaced_in(layer):
 
 def copy_with(layer, norms):
     """A copy of a composite layer, without weights yet, with other norms by their path."""
-    original = _original(type(layer))
     inner = {type(part).__name__: type(part) for part in layers_in(layer, include_self=False)}
     own = {name: c for name, c in inner.items() if not c.__module__.startswith("keras.")}
     with keras.saving.custom_object_scope(own):
-        return _made(original, original.get_config(layer), norms)
+        return _made(_original(type(layer)), _config_of(layer), norms)
+
+
+def needs_copy(layer):
+    """Whether a layer cannot be made from its own configuration, but can by `copy_with`."""
+    return _full_name(_original(type(layer))) in WRONG_ENTRIES
+
+
+def _config_of(layer):
+    """The configuration from which a layer of the original class can be made."""
+    original = _original(type(layer))
+    config = original.get_config(layer)
+    wrong, missing = WRONG_ENTRIES.get(_full_name(original), ((), ()))
+    more = {key: getattr(layer, key) for key in missing}
+    return {key: value for key, value in {**config, **more}.items() if key not in wrong}
 
 
 def _made(original, config, norms):
@@ -196,13 +209,16 @@ class WithNorms:
         layer = {
             "module": original.__module__,
             "class_name": original.__name__,
-            "config": keras.saving.serialize_keras_object(original.get_config(self)),
+            "config": keras.saving.serialize_keras_object(_config_of(self)),
             "registered_name": keras.saving.get_registered_name(original),
         }
         norms = {
             path: keras.saving.serialize_keras_object(norm)
             for path, norm in self._replaced_norms.norms.items()
         }
+        for norm in norms.values():
+            # They are built inside the layer, where their weights get their paths.
+            norm.pop("build_config", None)
         return {"layer": layer, "norms": norms}
 
     @classmethod
@@ -242,7 +258,8 @@ def _class_with_norms(original):
             _install(self)
 
         body["build"] = build_and_install
-    name = f"{original.__name__}WithNorms"
+    suffix = "WithNorms" if _full_name(original) in _attributes else "Copy"
+    name = f"{original.__name__}{suffix}"
     made = type(name, (WithNorms, original), {**body, "__qualname__": name})
     # Each of them can make a layer of any original, so it does not matter which is the last one.
     return keras.saving.register_keras_serializable("kerasnorm", "WithNorms")(made)

@@ -17,7 +17,7 @@ from kerasnorm.core.keras_internals import (
     output_shape_of,
 )
 from kerasnorm.core.standardization import assign
-from kerasnorm.surgery.composite import copy_with, norms_in, replaced_in
+from kerasnorm.surgery.composite import copy_with, needs_copy, norms_in, replaced_in
 from kerasnorm.surgery.find import is_distributed, is_graph
 
 
@@ -120,7 +120,9 @@ class _Copier:
                 norms[inner.path] = self.copies[id(inner.norm)] = self.given[id(inner.norm)]
             elif inner.path in replaced:
                 norms[inner.path] = _copied_layer(inner.norm)
-        return _recreated(layer, lambda: copy_with(layer, norms)) if norms else None
+        if not norms and not needs_copy(layer):
+            return None
+        return _recreated(layer, lambda: copy_with(layer, norms))
 
     def _given_in(self, layer):
         """The norms in a layer that others take the place of."""
