@@ -75,8 +75,10 @@ ATTRIBUTES = {InBuild: ["first", "parts"], InInit: ["norm"], Stack: ["blocks", "
 PATHS = {
     InBuild: ["layer/first", "layer/last"],
     InInit: ["layer/norm"],
-    Stack: [*(f"layer/block_{i}/{name}" for i in range(2) for name in ("first", "last"))]
-    + ["layer/end"],
+    Stack: [
+        *(f"layer/block_{i}/{name}" for i in range(2) for name in ("first", "last")),
+        "layer/end",
+    ],
 }
 
 

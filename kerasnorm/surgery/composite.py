@@ -49,6 +49,7 @@ def register_composite(layer_class, norms):
         ...     def build(self, shape):
         ...         self.norm = keras.layers.BatchNormalization()
         ...         self.norm.build(shape)
+        ...
         ...     def call(self, inputs):
         ...         return inputs + self.norm(inputs)
         >>> kerasnorm.register_composite(Block, ["norm"])
