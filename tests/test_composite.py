@@ -38,7 +38,7 @@ class InBuild(L.Layer):
 
 @keras.saving.register_keras_serializable("tests")
 class InInit(L.Layer):
-    """A norm made in `__init__`, and no `build`."""
+    """A norm made in `__init__`, no `build`, and the configuration that Keras finds out."""
 
     def __init__(self, rate=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -49,9 +49,6 @@ class InInit(L.Layer):
 
     def call(self, inputs):
         return self.dropout(self.norm(inputs))
-
-    def get_config(self):
-        return {**super().get_config(), "rate": self.rate}
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -186,7 +183,7 @@ def test_norms_in_attributes(layer_class, dtype, tmp_path):
 @pytest.mark.usefixtures("registered")
 def test_a_frozen_layer_with_a_mask():
     inputs = keras.Input((5, 8))
-    layer = InInit(name="layer")
+    layer = InInit(0.25, name="layer")
     model = keras.Model(inputs, layer(L.Masking()(inputs)))
     layer.trainable = False
     new = kerasnorm.replace_norms(model, "group")
@@ -194,6 +191,8 @@ def test_a_frozen_layer_with_a_mask():
     assert row.outputs == "other"
     assert "the mask counts" in row.chosen
     assert not new.trainable_weights
+    for one in (new, keras.models.clone_model(new)):
+        assert one.get_layer("layer").rate == 0.25
     some = X.copy()
     some[:, 3:] = 0
     other = np.array(new(some[:, :3]))

@@ -146,14 +146,19 @@ def advice(holder):
 # Copies.
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Replaced:
-    """The norms that a layer has instead of its own, by their path.
+    """What a layer with other norms was made of.
 
     No dictionary, since Keras saves what is in one.
+
+    Attributes:
+        norms: that it has instead of its own, by their path.
+        config: of the original.
     """
 
-    def __init__(self, norms):
-        self.norms = dict(norms or {})
+    norms: dict
+    config: dict
 
 
 def replaced_in(layer):
@@ -179,6 +184,9 @@ def _config_of(layer):
     """The configuration from which a layer of the original class can be made."""
     original = _original(type(layer))
     config = original.get_config(layer)
+    if original.get_config is keras.layers.Layer.get_config and type(layer) is not original:
+        # Keras finds out by itself what the constructor was given, but of the original alone.
+        config = {**layer._replaced_norms.config, **config}
     wrong, missing = WRONG_ENTRIES.get(_full_name(original), ((), ()))
     more = {key: getattr(layer, key) for key in missing}
     return {key: value for key, value in {**config, **more}.items() if key not in wrong}
@@ -187,7 +195,7 @@ def _config_of(layer):
 def _made(original, config, norms):
     """A layer of an original class with other norms."""
     layer_class = _class_with_norms(original)
-    token = _pending.set(norms)
+    token = _pending.set(_Replaced(dict(norms), dict(config)))
     try:
         return original.from_config.__func__(layer_class, config)
     finally:
@@ -202,7 +210,7 @@ class WithNorms:
 
     def __init__(self, *args, **kwargs):
         # Not by `setattr`, which Keras allows behind its own `__init__` alone.
-        object.__setattr__(self, "_replaced_norms", _Replaced(_pending.get()))
+        object.__setattr__(self, "_replaced_norms", _pending.get() or _Replaced({}, {}))
         super().__init__(*args, **kwargs)
 
     def get_config(self):
@@ -242,10 +250,9 @@ class WithNorms:
 def _class_with_norms(original):
     """The subclass of a class whose layers have other norms."""
     body = {"original": original, "__module__": __name__, "__doc__": original.__doc__}
-    init, build = original.__init__, original.build
+    build = original.build
     if build is keras.layers.Layer.build:
         # The norms are there, and are built when the layer is called.
-        @functools.wraps(init)
         def __init__(self, *args, **kwargs):
             WithNorms.__init__(self, *args, **kwargs)
             _install(self)
