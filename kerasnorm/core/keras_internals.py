@@ -18,21 +18,20 @@ def layers_in(layer, include_self=True, recursive=True):
 def attributes_of(layer):
     """The attributes of a layer that hold layers, or lists with layers, by their names.
 
-    `Layer._layers`: the list of all of them is none. `torch.nn.Module._modules`: on torch, layers
-    are there and not in the layer's own dictionary.
+    `Layer._layers`: all of them in the order in which they were made. `torch.nn.Module._modules`:
+    on torch, layers are there and not in the layer's own dictionary.
     """
-    held = {**vars(layer), **vars(layer).get("_modules", {})}
-    return {
-        name: value if isinstance(value, keras.layers.Layer) else list(value)
-        for name, value in held.items()
-        if isinstance(value, keras.layers.Layer)
-        or (
-            name != "_layers"
-            and isinstance(value, (list, tuple))
-            and value
-            and all(isinstance(part, keras.layers.Layer) for part in value)
-        )
+    order = {id(part): place for place, part in enumerate(layer._layers)}
+    found = {}
+    for name, value in {**vars(layer), **vars(layer).get("_modules", {})}.items():
+        parts = list(value) if isinstance(value, (list, tuple)) else [value]
+        if name != "_layers" and parts and all(id(part) in order for part in parts):
+            found[name] = parts if isinstance(value, (list, tuple)) else value
+    place = {
+        name: order[id(value[0] if isinstance(value, list) else value)]
+        for name, value in found.items()
     }
+    return {name: found[name] for name in sorted(found, key=place.__getitem__)}
 
 
 def put_layer(owner, container, key, old, new):

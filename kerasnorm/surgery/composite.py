@@ -207,6 +207,7 @@ class WithNorms:
     """What a class of layers with other norms has beyond the class of the original."""
 
     original: type | None = None
+    _replaced_norms: _Replaced
 
     def __init__(self, *args, **kwargs):
         # Not by `setattr`, which Keras allows behind its own `__init__` alone.
