@@ -196,8 +196,8 @@ def test_a_frozen_layer_with_a_mask():
         assert one.get_layer("layer").rate == 0.25
     some = X.copy()
     some[:, 3:] = 0
-    other = np.array(new(some[:, :3]))
-    np.testing.assert_allclose(np.array(new(some))[:, :3], other, atol=1e-5)
+    other = numpy(new(some[:, :3]))
+    np.testing.assert_allclose(numpy(new(some))[:, :3], other, atol=1e-5)
 
 
 def test_an_unknown_layer_says_what_can_be_done(monkeypatch):
