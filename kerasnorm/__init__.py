@@ -19,7 +19,7 @@ from kerasnorm.layers.switchable import SwitchableNorm
 from kerasnorm.moving_statistics import reestimate
 from kerasnorm.norms import NormArgument, NormRow
 from kerasnorm.registry import available, get, register, spec_of
-from kerasnorm.surgery import replace_norms, report_of
+from kerasnorm.surgery import register_composite, replace_norms, report_of
 
 AssocNorm = AssociateNorm
 
@@ -56,6 +56,7 @@ __all__ = [
     "models",
     "reestimate",
     "register",
+    "register_composite",
     "replace_norms",
     "report_of",
     "spec_of",

@@ -1,5 +1,6 @@
 """Norm sites: the places of a network that have a norm, and which norm each of them gets."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,7 @@ class Site:
         axis: of the channels.
         stage: the number of its stage.
         masked: whether any of the inputs has a mask.
+        scope: names that the paths of its weights begin with, inside a layer that is code.
         old: the norm that is there, where the network exists.
         norm: the norm that it is to get; None for none.
         defaults: arguments by layer class, where `norm` does not give them.
@@ -35,6 +37,7 @@ class Site:
     axis: int
     stage: int = 0
     masked: bool = False
+    scope: tuple[str, ...] = ()
     old: Any = None
     norm: NormSpec | None = None
     defaults: Mapping[type, dict] = dataclasses.field(default_factory=dict)
@@ -72,7 +75,10 @@ class Site:
 
     def built(self, layer):
         """A norm, built here and checked against each of the calls."""
-        layer.build(self.shape)
+        with contextlib.ExitStack() as stack:
+            for name in self.scope:
+                stack.enter_context(keras.name_scope(name))
+            layer.build(self.shape)
         for shape in self.shapes:
             layer.compute_output_spec(keras.KerasTensor(shape, dtype=layer.compute_dtype))
         return layer

@@ -16,6 +16,10 @@ LESS_WORK = {
     "surgery.md": {
         "keras.applications.ResNet50(weights=None)": "kerasnorm.models.ResNet8((8, 8, 3), 2)",
     },
+    "keras_hub.md": {
+        "trials=5": "trials=1, seeds=0, console=False",
+        "epochs=5": "epochs=1",
+    },
     "first_steps.md": {"slice(0, 1400), slice(1400, None)": "slice(0, 64), slice(64, 128)"},
     "tutorials/swap.md": {
         "slice(0, 1200), slice(1200, None)": "slice(0, 64), slice(64, 128)",

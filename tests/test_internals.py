@@ -37,6 +37,37 @@ def test_layers_and_calls():
 
 
 @pytest.mark.smoke
+def test_layers_in_attributes():
+    class Holder(keras.layers.Layer):
+        def build(self, shape):
+            self.one = keras.layers.Dense(2)
+            self.one.build(shape)
+            self.many = [keras.layers.Dense(2)]
+            self.many[0].build(shape)
+
+        def call(self, x):
+            return self.one(x) + self.many[0](x)
+
+    holder = Holder()
+    x = np.ones((1, 3), "float32")
+    holder(x)
+    one, (first,) = holder.one, holder.many
+    assert keras_internals.attributes_of(holder) == {"one": one, "many": [first]}
+    new = [keras.layers.Dense(2), keras.layers.Dense(2)]
+    for layer in new:
+        layer.build((None, 3))
+    keras_internals.put_layer(holder, holder, "one", one, new[0])
+    keras_internals.put_layer(holder, holder.many, 0, first, new[1])
+    assert keras_internals.layers_in(holder, include_self=False, recursive=False) == new
+    assert [id(v) for v in holder.weights] == [id(v) for layer in new for v in layer.weights]
+    wanted = new[0](x) + new[1](x)
+    assert keras.ops.all(holder(x) == wanted)
+    masked = keras.layers.Masking()(keras.Input((4, 3)))
+    assert keras_internals.has_mask(masked)
+    assert not keras_internals.has_mask(keras.Input((4, 3)))
+
+
+@pytest.mark.smoke
 def test_compiled():
     model = network()
     assert keras_internals.compile_arguments_of(model) == {}

@@ -233,15 +233,17 @@ def test_a_backbone_of_keras_hub():
 def test_norms_inside_of_a_layer_of_keras_hub_are_refused():
     import keras_hub as hub
 
-    model = hub.models.BertBackbone(
+    model = hub.models.DebertaV3Backbone(
         vocabulary_size=8,
         num_layers=1,
         num_heads=2,
         hidden_dim=4,
         intermediate_dim=8,
         max_sequence_length=6,
+        bucket_size=4,
     )
-    with pytest.raises(ValueError, match=r"(?s)TransformerEncoder 'transformer_layer_0'.*where="):
+    needed = "(?s)DisentangledAttentionEncoder 'disentangled.*where=.*register_composite"
+    with pytest.raises(ValueError, match=needed):
         kerasnorm.replace_norms(model, "keras_rms")
     new = kerasnorm.replace_norms(model, "keras_rms", where="embeddings_layer_norm")
     assert [r.new for r in new.norm_report.replacements] == ["RMSNormalization"]

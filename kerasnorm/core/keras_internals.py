@@ -15,6 +15,55 @@ def layers_in(layer, include_self=True, recursive=True):
     return list(layer._flatten_layers(include_self=include_self, recursive=recursive))
 
 
+def attributes_of(layer):
+    """The attributes of a layer that hold layers, or lists with layers, by their names.
+
+    `Layer._layers`: all of them in the order in which they were made. `torch.nn.Module._modules`:
+    on torch, layers are there and not in the layer's own dictionary.
+    """
+    order = {id(part): place for place, part in enumerate(layer._layers)}
+    found = {}
+    for name, value in {**vars(layer), **vars(layer).get("_modules", {})}.items():
+        parts = list(value) if isinstance(value, (list, tuple)) else [value]
+        if name != "_layers" and parts and all(id(part) in order for part in parts):
+            found[name] = parts if isinstance(value, (list, tuple)) else value
+    place = {
+        name: order[id(value[0] if isinstance(value, list) else value)]
+        for name, value in found.items()
+    }
+    return {name: found[name] for name in sorted(found, key=place.__getitem__)}
+
+
+def put_layer(owner, container, key, old, new):
+    """Put a layer in the place of another one, in an attribute of a layer or in a list.
+
+    `Layer._tracker`: a layer that is built takes no new ones, and one that is replaced would stay
+    among its layers. `TorchLayer._track_variables`: the parameters that torch knows.
+
+    Args:
+        owner: the layer that tracks the old one.
+        container: the same, or a list in one of its attributes.
+        key: the name of the attribute, or the number in the list.
+        old: the layer that is there.
+        new: the layer to put there.
+    """
+    owner._tracker.replace_tracked_value("layers", old, new)
+    if isinstance(container, list):
+        container[key] = new
+    else:
+        setattr(container, key, new)
+    if hasattr(owner, "_torch_params"):
+        owner._track_variables()
+
+
+def has_mask(tensor):
+    """Whether a mask travels with a tensor.
+
+    `KerasTensor._keras_mask`: a layer reads it where it has no argument for it.
+    """
+    return getattr(tensor, "_keras_mask", None) is not None
+
+
 def calls_in(model):
     """The calls that a functional or Sequential model consists of.
 

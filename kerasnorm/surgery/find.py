@@ -6,10 +6,11 @@ import itertools
 
 import keras
 
-from kerasnorm.core.keras_internals import calls_in, layers_in
+from kerasnorm.core.keras_internals import calls_in, has_mask, layers_in
 from kerasnorm.registry import is_norm
 from kerasnorm.sites import Site
 from kerasnorm.surgery.compare import channel_axis_of
+from kerasnorm.surgery.composite import advice, norms_in
 
 
 def norm_sites(model):
@@ -50,8 +51,9 @@ def find(model):
     """The norms of a model.
 
     Returns:
-        `sites, hidden`: a `Site` for each norm in the model's graph, in the order of the layers;
-        and `(path, norm, holder)` for each norm inside of a layer that is defined by its own code.
+        `sites, hidden`: a `Site` for each norm in the model's graph, and in layers of a class given
+        to `register_composite`, in the order of the layers; and `(path, norm, holder)` for each
+        other norm inside of a layer that is defined by its own code.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"replace_norms: model={model!r}. Needed: a Keras model.")
@@ -59,12 +61,25 @@ def find(model):
     hidden: list[tuple] = []
     seen: set[int] = set()
 
-    def inside(layer, path):
+    def inside(layer, path, known=()):
         hidden.extend(
             (f"{path}{inner.name}", inner, layer)
             for inner in layers_in(layer, include_self=False)
-            if is_norm(inner)
+            if is_norm(inner) and id(inner) not in known
         )
+
+    def composite(layer, path, nodes):
+        known: set[int] = set()
+        masked = any(has_mask(tensor) for node in nodes for tensor in node.input_tensors[:1])
+        for inner in norms_in(layer):
+            known.update(map(id, layers_in(inner.norm)))
+            if id(inner.norm) in seen:
+                continue
+            seen.add(id(inner.norm))
+            site = _site(f"{path}/{'/'.join(inner.names)}", inner.norm, [])
+            scope = (layer.name, *inner.names[:-1])
+            sites.append(dataclasses.replace(site, masked=masked, scope=scope))
+        inside(layer, f"{path}/", known)
 
     def visit(graph, prefix):
         calls: dict[int, list] = {}
@@ -87,7 +102,7 @@ def find(model):
                 else:
                     visit(layer.layer, f"{path}/")
             else:
-                inside(layer, f"{path}/")
+                composite(layer, path, calls.get(id(layer), []))
 
     if not is_graph(model):
         inside(model, "")
@@ -157,12 +172,20 @@ def refuse_hidden(model, hidden, sites, where):
     for path, _, holder in hidden:
         holders.setdefault(f"{type(holder).__name__} '{holder.name}'", []).append(path)
     listed = "\n".join(f"  {holder}: {', '.join(paths)}" for holder, paths in holders.items())
+    calls = dict.fromkeys(line for *_, holder in hidden for line in advice(holder))
+    said = "".join(f"\n  {line}" for line in calls)
     raise ValueError(
         f"replace_norms: model '{model.name}' has norms inside layers with their own code:\n"
-        f"{listed}\nThey cannot be replaced, because such a layer would create its old norms again "
-        "when it is saved and loaded. Needed: layers that take their norms as an argument; or "
-        "`where` to select norms of the model itself"
-        + (f", such as where={sites[0].path!r}." if sites else " (there are none).")
+        f"{listed}\nThey cannot be replaced yet, because such a layer would create its old norms "
+        "again when it is saved and loaded. Needed: layers that take their norms as an argument; "
+        "or `where` to select other norms"
+        + (f", such as where={sites[0].path!r}" if sites else " (there are none)")
+        + (
+            "; or, if the layers call these norms and use nothing else of them, in any order that "
+            f"fits\n{said[1:]}"
+            if calls
+            else "."
+        )
     )
 
 

@@ -17,6 +17,7 @@ from kerasnorm.core.keras_internals import (
     output_shape_of,
 )
 from kerasnorm.core.standardization import assign
+from kerasnorm.surgery.composite import copy_with, needs_copy, norms_in, replaced_in
 from kerasnorm.surgery.find import is_distributed, is_graph
 
 
@@ -102,7 +103,7 @@ class _Copier:
                     self.copy(operation.layer), name=operation.name, dtype=operation.dtype_policy
                 )
             elif isinstance(operation, keras.layers.Layer):
-                new = _copied_layer(operation)
+                new = self._composite(operation) or _copied_layer(operation)
                 self.origins[id(new)] = operation
             else:
                 # An operation has no state; only where it is called must not be shared.
@@ -110,6 +111,22 @@ class _Copier:
                 forget_calls(new)
             self.copies[key] = new
         return self.copies[key]
+
+    def _composite(self, layer):
+        """A copy of a layer that keeps norms in attributes; None where these are its own."""
+        norms, replaced = {}, replaced_in(layer)
+        for inner in norms_in(layer):
+            if id(inner.norm) in self.given:
+                norms[inner.path] = self.copies[id(inner.norm)] = self.given[id(inner.norm)]
+            elif inner.path in replaced:
+                norms[inner.path] = _copied_layer(inner.norm)
+        if not norms and not needs_copy(layer):
+            return None
+        return _recreated(layer, lambda: copy_with(layer, norms))
+
+    def _given_in(self, layer):
+        """The norms in a layer that others take the place of."""
+        return [inner.norm for inner in norms_in(layer) if id(inner.norm) in self.given]
 
     def call(self, operation, *args, **kwargs):
         """Call a copy as the original was called; its weights are there then."""
@@ -127,7 +144,9 @@ class _Copier:
         """Copy a layer's state, once."""
         old = self.origins.pop(id(new), None)
         if old is not None:
-            self.pairs.extend(_copy_state(old, new))
+            given = self._given_in(old)
+            others = [self.given[id(norm)] for norm in given]
+            self.pairs.extend(_copy_state(old, new, given, others))
 
     def _graph(self, model):
         """A copy of a functional model."""
@@ -184,13 +203,13 @@ class _Copier:
             if is_distributed(old):
                 visit(old.layer, new.layer)
                 return
-            pairs = zip(
-                layers_in(old, include_self=False),
-                layers_in(new, include_self=False),
-                strict=True,
-            )
+            given = self._given_in(old)
+            others = [self.given[id(norm)] for norm in given]
+            pairs = zip(_without(old, given)[1:], _without(new, others)[1:], strict=True)
             for inner, copied in pairs:
                 copied.trainable = inner.trainable
+            for norm in others:
+                norm.trainable = norms[id(norm)]
 
         # Input layers have no copies in the table, and nothing to train.
         visit(model, new_model)
@@ -241,9 +260,18 @@ def _copied_layer(layer):
         )
     inner = {type(part).__name__: type(part) for part in layers_in(layer)}
     own = {name: c for name, c in inner.items() if not c.__module__.startswith("keras.")}
-    try:
+
+    def make():
         with keras.saving.custom_object_scope(own):
-            new = type(layer).from_config(layer.get_config())
+            return type(layer).from_config(layer.get_config())
+
+    return _recreated(layer, make)
+
+
+def _recreated(layer, make):
+    """What `make` makes from a layer's configuration, with the layer's name."""
+    try:
+        new = make()
     except Exception as error:
         raise ValueError(
             f"replace_norms: layer '{layer.name}' ({type(layer).__name__}) cannot be copied: "
@@ -254,22 +282,36 @@ def _copied_layer(layer):
     return new
 
 
-def _copy_state(old, new):
-    """Copy all variables and tables of a layer that is not a norm."""
-    pairs = list(zip(old.variables, new.variables, strict=False))
-    if len(old.variables) != len(new.variables) or any(
-        tuple(a.shape) != tuple(b.shape) for a, b in pairs
-    ):
+def _without(layer, norms):
+    """A layer and the layers in it, but for some norms and what is in them."""
+    left_out = {id(part) for norm in norms for part in layers_in(norm)}
+    return [part for part in layers_in(layer) if id(part) not in left_out]
+
+
+def _copy_state(old, new, norms=(), others=()):
+    """Copy all variables and tables of a layer that is not a norm.
+
+    Args:
+        old, new: the layers.
+        norms: inside the old layer, that have other norms in their place.
+        others: these other norms.
+    """
+    variables = []
+    for layer, replaced in ((old, norms), (new, others)):
+        left_out = {id(variable) for norm in replaced for variable in norm.variables}
+        variables.append([one for one in layer.variables if id(one) not in left_out])
+    shapes = [[tuple(one.shape) for one in each] for each in variables]
+    if shapes[0] != shapes[1]:
         raise ValueError(
             f"replace_norms: layer '{old.name}' ({type(old).__name__}) has variables of shapes "
-            f"{[tuple(v.shape) for v in old.variables]}, but "
-            f"{[tuple(v.shape) for v in new.variables]} after it is recreated from its "
+            f"{shapes[0]}, but {shapes[1]} after it is recreated from its "
             "configuration. Needed: a layer whose configuration recreates the same variables."
         )
+    pairs = list(zip(*variables, strict=True))
     for source, target in pairs:
         assign(target, source)
         target.trainable = source.trainable
-    layers = zip(layers_in(old), layers_in(new), strict=True)
+    layers = zip(_without(old, norms), _without(new, others), strict=True)
     for source, target in layers:
         if isinstance(target, keras.layers.Normalization):
             target.finalize_state()

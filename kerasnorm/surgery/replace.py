@@ -15,7 +15,8 @@ def replace_norms(model, spec, where=None, carry=True, preserve=False):
 
     It replaces Keras's BatchNormalization, GroupNormalization, LayerNormalization and
     RMSNormalization, the layers of this package, and classes given to `kerasnorm.register`; nested
-    models are searched too. It does not replace `keras.layers.Normalization` or
+    models are searched too, and so are layers of a class given to
+    `kerasnorm.register_composite`. It does not replace `keras.layers.Normalization` or
     `UnitNormalization`. The given model is not changed.
 
     Args:

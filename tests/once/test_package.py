@@ -24,6 +24,7 @@ BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch", "jaxlib"
 # Imports point down: a unit may import itself and units of a lower rank.
 RANKS = {
     "kerasnorm.core": 0,
+    "kerasnorm.private": 0,
     "kerasnorm.batches": 1,
     "kerasnorm.layers": 1,
     "kerasnorm.norms": 1.5,
