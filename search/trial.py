@@ -128,7 +128,7 @@ class Runner:
         finally:
             found["fit_seconds"] = time.perf_counter() - start
         watch.take(result)
-        if watch.changed:
+        if watch.changed and watch.diverged is None:
             watch.last = self._evaluated(model, validation, kwargs, evaluates)
         found |= self._judged(watch)
         if len(hp.space) > known:
@@ -161,9 +161,9 @@ class Runner:
         found = {}
         if evaluates and validation is not None:
             parts = validation if isinstance(validation, (tuple, list)) else (validation,)
-            names = ("batch_size", "steps")
-            options = {name: kwargs.get(f"validation_{name}") for name in names}
-            logs = model.evaluate(*parts, **options, verbose=0, return_dict=True)
+            options = dict(zip(("x", "y", "sample_weight"), parts, strict=False))
+            options |= {name: kwargs.get(f"validation_{name}") for name in ("batch_size", "steps")}
+            logs = model.evaluate(**options, verbose=0, return_dict=True)
             found = {f"val_{name}": value for name, value in _numbers(logs).items()}
         if self._measured(validation, None):
             found[evaluation.MEASURED] = float(self.test.on(model, *validation))

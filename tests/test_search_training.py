@@ -165,7 +165,7 @@ class Two(keras.Model):
     def train_step(self, data):
         for part, optimizer in ((self.first, self.optimizer), (self.second, self.of_second)):
             variables = part.trainable_variables
-            optimizer.apply([keras.ops.ones_like(v.value) for v in variables], variables)
+            optimizer.apply([keras.ops.ones_like(v) for v in variables], variables)
         return {"apart": keras.ops.sum(self.first.trainable_variables[0])}
 
 
@@ -254,17 +254,15 @@ def test_changed_callbacks_are_noticed(tmp_path):
             keras.callbacks.CSVLogger(str(tmp_path / place)),
         ]
 
-    short_search(tmp_path / "s", seeds=0, callbacks=lambda: patient(3, "a.csv"))
+    short_search(tmp_path / "s", seeds=0, callbacks=patient(3, "a.csv"))
     with pytest.raises(OtherSearch, match=r"callbacks.EarlyStopping.patience: 3 there, 4 here"):
-        short_search(tmp_path / "s", seeds=0, resume=True, callbacks=lambda: patient(4, "a.csv"))
+        short_search(tmp_path / "s", seeds=0, resume=True, callbacks=patient(4, "a.csv"))
     with pytest.raises(OtherSearch, match=r"callbacks: \{.*there, null here"):
         short_search(tmp_path / "s", seeds=0, resume=True, callbacks=None)
     with pytest.raises(BadInput, match=r"the journal in .* does not hold callbacks"):
         running.run(out=tmp_path / "s", resume=True, data=arrays(60), console=False)
     # Where they write does not count.
-    again = short_search(
-        tmp_path / "s", seeds=0, resume=True, callbacks=lambda: patient(3, "b.csv")
-    )
+    again = short_search(tmp_path / "s", seeds=0, resume=True, callbacks=patient(3, "b.csv"))
     assert len(again.rows) == 3
 
 

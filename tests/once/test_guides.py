@@ -78,6 +78,7 @@ def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     for other in (regression, segmentation):
         assert cli.main([*other[1:], *LITTLE]) == 0
     # The example has a test of its own.
+    pix2pix = [word.replace("examples/", f"{DOCS.parent}/examples/") for word in pix2pix]
     early.check(cli.parser().parse_args([*pix2pix[1:], *LITTLE]))
     assert planning[:2] == ["kerasnorm-search", "plan"]
     # So little work has no answer to plan from.
