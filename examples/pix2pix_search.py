@@ -11,6 +11,8 @@ With the command, this file is both the model and the measure:
         --measure examples/pix2pix_search.py:detail:min --epochs 20 --out pix2pix
 """
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
@@ -123,7 +125,7 @@ def told(losses):
     return {"generator_loss": losses[0], "discriminator_loss": losses[1]}
 
 
-STEPS = {"tensorflow": tensorflow_step, "torch": torch_step, "jax": jax_step}
+STEPS: dict[str, Callable] = {"tensorflow": tensorflow_step, "torch": torch_step, "jax": jax_step}
 
 
 def build(norm, size=32, width=WIDTH):

@@ -57,6 +57,7 @@ def _sites_in_parts(model):
     from kerasnorm.core.keras_internals import layers_in
     from kerasnorm.registry import is_norm
     from kerasnorm.surgery import norm_sites
+    from kerasnorm.surgery.compare import channel_axis_of
     from kerasnorm.surgery.find import is_graph
 
     sites: list[Place] = []
@@ -67,13 +68,14 @@ def _sites_in_parts(model):
             if any(map(is_norm, layers_in(layer))):
                 sites.extend(Place(a, b, stage + c) for a, b, c in norm_sites(layer))
         elif is_norm(layer):
-            shape = (layer.get_build_config() or {}).get("input_shape") or ()
-            if len(shape) < 2 or shape[-1] is None:
+            shape: tuple = tuple((layer.get_build_config() or {}).get("input_shape") or ())
+            channels = shape[channel_axis_of(layer, len(shape))] if len(shape) > 1 else None
+            if channels is None:
                 raise BadInput(
                     f"model {model.name!r} holds the norm {layer.name!r}, which is not built. "
                     "Needed: a function that returns a model that was called or built."
                 )
-            sites.append(Place(shape[-1], None, stage))
+            sites.append(Place(channels, None, stage))
         else:
             for part in layers_in(layer, include_self=False, recursive=False):
                 visit(part)
