@@ -219,8 +219,15 @@ def parser() -> argparse.ArgumentParser:
         "--objective",
         metavar="NAME",
         help="how to rank trials: val_error, val_loss, val_accuracy, or a different metric of "
-        "training as NAME, NAME:min or NAME:max (default: val_error; val_loss of a regression or "
-        "of --task compiled)",
+        "training as NAME, NAME:min or NAME:max; or measure, which is --measure on the validation "
+        "part (default: val_error; val_loss of a regression or of --task compiled; measure of a "
+        "model with its own train_step and without a loss)",
+    )
+    how.add_argument(
+        "--callbacks",
+        metavar="FILE.py:FUNCTION",
+        help="a function without arguments that returns a list of Keras's callbacks; each training "
+        "gets a new list",
     )
     how.add_argument(
         "--early-stopping",
@@ -513,6 +520,7 @@ def _run_with(executor, options):
         most_seeds=options.most_seeds,
         splits=options.splits,
         margin=options.margin,
+        callbacks=options.callbacks and modules.function_of(options.callbacks, "--callbacks"),
         objective=options.objective,
         executor=executor,
         out=options.out,
@@ -716,6 +724,8 @@ def _from_anywhere(options):
             module, name = early.split_place(changed.model)
         if module.endswith(".py"):
             changed.model = f"{os.path.abspath(module)}:{name}"
+    if changed.callbacks is not None and changed.callbacks.partition(":")[0].endswith(".py"):
+        changed.callbacks = os.path.abspath(changed.callbacks)
     if changed.measure is not None and changed.measure.partition(":")[0].endswith(".py"):
         changed.measure = os.path.abspath(changed.measure)
     return changed

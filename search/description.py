@@ -97,6 +97,8 @@ class Search(Description):
         baselines: the names of the norms that they are compared with.
         ablation: how many other values of each hyperparameter are trained.
         measure: what the answer is measured by on the test part.
+        callbacks: of each training, as `search.callbacks` describes them; None where there are
+            none.
     """
 
     architecture: dict[str, Any]
@@ -115,6 +117,7 @@ class Search(Description):
     baselines: list[str]
     ablation: int
     measure: Measure
+    callbacks: dict[str, Any] | None = None
 
     def settings(self) -> dict[str, Any]:
         """The first line of the journal."""
@@ -137,6 +140,7 @@ class Search(Description):
             "baselines": self.baselines,
             "ablation": self.ablation,
             **measure,
+            **({} if self.callbacks is None else {"callbacks": self.callbacks}),
             **({"most_seeds": self.most_seeds} if self.seeds == "auto" else {}),
             **({"splits": self.splits} if self.splits > 1 else {}),
             **({} if self.margin is None else {"margin": self.margin}),

@@ -91,7 +91,9 @@ def _check_words(options):
         name = word.partition(":")[0]
         if key(name) not in map(key, TRANSFORMS):
             raise unknown("transform", name, TRANSFORMS)
-    if options.objective is not None:
+    if options.callbacks is not None:
+        split_place(options.callbacks, "--callbacks")
+    if options.objective not in (None, "measure"):
         direction_of(options.objective)
     if options.measure is not None:
         place = Measure.of(options.measure).name

@@ -17,6 +17,8 @@ DEVIATIONS = 2.0
 # Of the squared error of the mean, than which no other guess has a lower one.
 ALMOST = 0.98
 CHANCE = "error at chance level"
+# What the answer is measured in, on the validation part: an objective.
+MEASURED = "val_measure"
 # What the loss may be called of which naming the mean is a guess.
 SQUARED = ("mse", "mean_squared_error", "MeanSquaredError")
 
@@ -46,6 +48,29 @@ class Reestimation(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         """Measure."""
         self._estimator(self.data, BATCHES)
+
+
+class Measured(keras.callbacks.Callback):
+    """Measures the validation part after each epoch in what the answer is measured in.
+
+    Args:
+        measure: `measure(model, x, y)` gives a number.
+        part: `(x, y)`.
+        before: a `Reestimation` where nothing else lets it work; or None.
+    """
+
+    def __init__(self, measure, part, before=None):
+        super().__init__()
+        self.measure = measure
+        self.part = part
+        self.before = before
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add it to what the epoch measured."""
+        if self.before is not None:
+            self.before.on_test_begin()
+        if logs is not None:
+            logs[MEASURED] = float(self.measure(self.model, *self.part))
 
 
 def is_readable(data):

@@ -92,14 +92,15 @@ def of_code(thing):
 def of_arguments(args, kwargs):
     """What `fit` is given, as far as it can be told from what another process gives it."""
     named = {str(number): value for number, value in enumerate(args)} | kwargs
-    return {name: _argument(value) for name, value in named.items()}
+    return {name: of_argument(value) for name, value in named.items()}
 
 
-def _argument(value):
+def of_argument(value):
+    """A value as far as it can be told from another process's; of others their class."""
     if isinstance(value, (tuple, list)):
-        return [_argument(one) for one in value]
+        return [of_argument(one) for one in value]
     if isinstance(value, dict):
-        return {str(key): _argument(one) for key, one in value.items()}
+        return {str(key): of_argument(one) for key, one in value.items()}
     if value is None or isinstance(value, (bool, int, float, str)):
         return jsonable(value)
     if isinstance(value, np.ndarray) and value.dtype != object:

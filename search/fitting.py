@@ -3,6 +3,8 @@
 import keras
 
 import kerasnorm
+from kerasnorm.core.keras_internals import compiled_loss_of
+from kerasnorm.surgery.find import is_graph
 from search.errors import BadInput
 
 # What each loss of Keras's wants of the labels, where that is not what all tasks have.
@@ -24,6 +26,16 @@ WANTED = {
     "Huber": NUMBERS,
     "LogCosh": NUMBERS,
 }
+# Methods in which a model's class may train in its own way.
+TRAINING = (
+    "fit",
+    "evaluate",
+    "train_step",
+    "test_step",
+    "compute_loss",
+    "make_train_function",
+    "make_test_function",
+)
 AS_COMPILED = "--task compiled (task='compiled') takes the labels as they are"
 CLASSES = f"Needed: SparseCategoricalCrossentropy, as labels are integers; or {AS_COMPILED}."
 REGRESSION = f"Needed: a loss for regression, such as MeanSquaredError; or {AS_COMPILED}."
@@ -49,6 +61,14 @@ def check_model(model, form):
     if isinstance(model, kerasnorm.ConsistentModel):
         model = model.model
     name = f"model {model.name!r}"
+    if form.task == "compiled" and not model.compiled:
+        raise BadInput(
+            f"{name} is not compiled, and task='compiled' leaves its loss and metrics to it. "
+            "Needed: a compiled model, or another task."
+        )
+    if not is_graph(model):
+        # Its own code says what it does with its inputs.
+        return
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise BadInput(
             f"{name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs. Needed: one "
@@ -61,11 +81,6 @@ def check_model(model, form):
             "Needed: the same."
         )
     if form.task == "compiled":
-        if not model.compiled:
-            raise BadInput(
-                f"{name} is not compiled, and task='compiled' leaves its loss and metrics to it. "
-                "Needed: a compiled model, or another task."
-            )
         return
     activation = last_activation(model)
     if form.task == "regression":
@@ -166,6 +181,30 @@ def task_of_model(model):
     return "regression" if wanted == NUMBERS else None
 
 
+def own_training(model):
+    """The methods of training that are a model's own, and not Keras's or this package's.
+
+    >>> import keras
+    >>> from search.fitting import own_training
+    >>> class Mine(keras.Model):
+    ...     def train_step(self, data):
+    ...         return {}
+    >>> own_training(Mine()), own_training(keras.Sequential())
+    (['train_step'], [])
+    """
+    if isinstance(model, kerasnorm.ConsistentModel):
+        return []
+    kind = type(model)
+    return [name for name in TRAINING if getattr(kind, name) is not getattr(keras.Model, name)]
+
+
+def evaluates(model):
+    """Whether `evaluate` measures something; a model with its own `train_step` may have no loss."""
+    own = own_training(model)
+    known = {"test_step", "compute_loss", "evaluate"} & set(own)
+    return "train_step" not in own or bool(known) or compiled_loss_of(model) is not None
+
+
 def usual_compilation(task, logits):
     """Loss and metrics for a model that has none.
 
@@ -187,6 +226,8 @@ def last_activation(model):
     """The name of the activation that a model ends in; None where that cannot be seen."""
     if isinstance(model, kerasnorm.ConsistentModel):
         model = model.model
+    if not is_graph(model):
+        return None
     steps = getattr(model, "operations", None) or model.layers
     last = steps[-1] if steps else None
     if isinstance(last, keras.Model):

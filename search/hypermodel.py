@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import warnings
 from typing import Any
 
 import keras
@@ -11,12 +12,19 @@ import numpy as np
 
 import kerasnorm
 from kerasnorm import models
+from kerasnorm.surgery.find import is_graph
 from kerasnorm.surgery.rebuild import rebuild
 from kerasnorm.surgery.recompile import compile_like
 from search import fingerprint
 from search.data.parts import Form
 from search.errors import BadInput, SearchError, one_line, unknown
-from search.fitting import check_model, last_activation, usual_compilation
+from search.fitting import (
+    check_model,
+    evaluates,
+    last_activation,
+    own_training,
+    usual_compilation,
+)
 from search.names import is_saved
 from search.space import NormSpace, Place
 
@@ -81,6 +89,9 @@ class NormHyperModel(keras_tuner.HyperModel):
     # The model that a network's function gave to make the space of, and what both are.
     _first: Any = None
     _fingerprint: Any = None
+    # Whether `evaluate` measures something, and a model's name; known with the fingerprint.
+    evaluates = True
+    model_name: str | None = None
 
     def __init__(
         self,
@@ -151,6 +162,7 @@ class NormHyperModel(keras_tuner.HyperModel):
             given = isinstance(self.network, keras.Model)
             network = fingerprint.of_network(self.network if given else model, weights=given)
             self._finish(model, self.space.active({}))
+            self.evaluates, self.model_name = evaluates(model), model.name
             if self._tried is not None:
                 self._tried(model)
             trained = {"network": network, "training": fingerprint.of_training(model)}
@@ -198,10 +210,23 @@ class NormHyperModel(keras_tuner.HyperModel):
 
     def _finish(self, model, values):
         """Compile a model that is not, and set what is searched."""
+        by_user = not model.compiled and self.compile is not None
         if not model.compiled:
             (self.compile or self._compile)(model, values)
-        if values.get("learning_rate") is not None:
-            model.optimizer.learning_rate = values["learning_rate"]
+        rate = values.get("learning_rate")
+        if rate is None:
+            return
+        try:
+            model.optimizer.learning_rate = rate
+        except (AttributeError, TypeError) as error:
+            # A function of the values may have made its optimizers, or its schedule, of them.
+            if not by_user:
+                what = "a schedule" if model.optimizer is not None else "no optimizer of its own"
+                raise BadInput(
+                    f"learning rates are searched, and model {model.name!r} is compiled with "
+                    f"{what}. Needed: compile=function, which is given the model and the values "
+                    "and takes values['learning_rate']; or no learning_rates."
+                ) from error
 
     def fit(self, hp, model, *args, **kwargs):
         """Train; a searched batch size counts for arrays."""
@@ -227,8 +252,11 @@ class NormHyperModel(keras_tuner.HyperModel):
 
             def changed(spec):
                 if spec is None:
-                    return copied(network)
-                return kerasnorm.replace_norms(network, spec, preserve=preserve)
+                    new = copied(network)
+                else:
+                    new = kerasnorm.replace_norms(network, spec, preserve=preserve)
+                self._check_copy(network, new)
+                return new
 
             return changed
         if callable(network):
@@ -237,6 +265,26 @@ class NormHyperModel(keras_tuner.HyperModel):
             f"network={network!r}. Needed: a function of a norm spec, a Keras model, or the name "
             "of an architecture."
         )
+
+    def _check_copy(self, network, new):
+        """Refuse a copy of a model that would be trained in another way."""
+        name = f"model {network.name!r} ({type(network).__name__})"
+        own = own_training(network)
+        if own and type(new) is not type(network):
+            raise BadInput(
+                f"{name} has its own {' and '.join(own)}, which a copy with other norms has not. "
+                "Needed: a function of a norm spec that returns such a model."
+            )
+        if network.compiled and not new.compiled and self.compile is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                new.compile_from_config(network.get_compile_config())
+            if not new.compiled:
+                raise BadInput(
+                    f"{name} has its own compile, whose arguments are not known. Needed: "
+                    "compile=function, which is given a model and the values and compiles it; or "
+                    "a function of a norm spec that returns a compiled model."
+                )
 
     @property
     def _shapes(self):
@@ -301,6 +349,12 @@ class NormHyperModel(keras_tuner.HyperModel):
                 plan = models.plan(function, *self._shapes, **self._arguments)
             return NormSpace([_planned(site) for site in plan.sites], **options)
         model = self.network if isinstance(self.network, keras.Model) else self._first_model()
+        if model is self.network and not is_graph(model):
+            raise BadInput(
+                f"model {model.name!r} ({type(model).__name__}) is defined by its own call, and "
+                "cannot be copied with other norms. Needed: a function of a norm spec that returns "
+                "such a model."
+            )
         with _refusals():
             space = NormSpace(model, **options)
         if self.form is not None:

@@ -6,7 +6,7 @@ import numpy as np
 from search import modules
 from search.data.parts import Part
 from search.errors import BadInput, SearchError, one_line
-from search.fitting import last_activation
+from search.fitting import evaluates, last_activation
 from search.measure import DEFAULTS, Measure
 from search.private import keras_metrics
 
@@ -45,7 +45,7 @@ def chosen(measure, task):
         )
     found = Measure.of(measure)
     if ":" in found.name:
-        return found, _function(found.name)
+        return found, modules.function_of(found.name, "measure")
     if found.name in OWN:
         if task not in OWN[found.name]:
             raise BadInput(
@@ -54,23 +54,6 @@ def chosen(measure, task):
             )
         return found, None
     return found, KerasMetric(_metric(found.name))
-
-
-def _function(place):
-    """The function that `MODULE:FUNCTION` names."""
-    module, _, name = place.rpartition(":")
-    try:
-        load = modules.module_of_file if module.endswith(".py") else modules.module_of_name
-        # The model may come from the same file.
-        known = modules.imported_from(module)
-        function = getattr(known or load(module), name, None)
-    except SearchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise BadInput(f"measure {place!r}: {one_line(error)}.") from error
-    if not callable(function):
-        raise BadInput(f"measure {place!r}: there is no function {name}. Needed: one.")
-    return function
 
 
 def _metric(name):
@@ -147,8 +130,18 @@ class Test:
         """The measure and, where it is the mean of one for each example, these values."""
         return self._on(model, self.splits[0 if task is None else task.split].test)
 
+    def on(self, model, x, y):
+        """The measure on other examples, such as those of the validation part."""
+        return self._on(model, Part(x, y))[0]
+
     def check(self, model):
         """Refuse a measure that fails, tried on a few examples with a model that is not trained."""
+        if self.measure.name == "loss" and self.by is None and not evaluates(model):
+            raise BadInput(
+                f"model {model.name!r} has its own train_step, and no loss and no test_step to "
+                "evaluate it with; so it has no measure 'loss'. Needed: --measure "
+                "FILE.py:FUNCTION:min (measure=(function, 'min'))."
+            )
         if self.by is None and self.measure.share:
             # The search's own, of whose outputs and labels it has made sure.
             return

@@ -11,6 +11,8 @@ import sys
 import sysconfig
 import tempfile
 
+from search.errors import BadInput, SearchError, one_line
+
 # The modules that the user named, with the paths of their files.
 _named: dict[str, str | None] = {}
 _LIBRARIES = tuple({sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")})
@@ -60,6 +62,27 @@ def module_of_file(path, name=None):
         raise
     _named[name] = os.path.abspath(path)
     return module
+
+
+def function_of(place, what):
+    """The function that `MODULE:FUNCTION` or `FILE.py:FUNCTION` names.
+
+    Args:
+        place: as the user gave it.
+        what: the user gave it for, for errors.
+    """
+    module, _, name = place.rpartition(":")
+    try:
+        load = module_of_file if module.endswith(".py") else module_of_name
+        # The model may come from the same file.
+        function = getattr(imported_from(module) or load(module), name, None)
+    except SearchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"{what} {place!r}: {one_line(error)}.") from error
+    if not callable(function):
+        raise BadInput(f"{what} {place!r}: there is no function {name}. Needed: one.")
+    return function
 
 
 @dataclasses.dataclass(frozen=True)

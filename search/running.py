@@ -16,10 +16,12 @@ from search import data as datasets
 from search.answer.results import FEWEST_SEEDS
 from search.answer.sequential import MOST_SEEDS
 from search.batches import Batches
+from search.callbacks import Callbacks
 from search.data.splits import Splits, seeds_for
 from search.data.splits import check as check_splits
 from search.description import Search, architecture_of, transforms_of
 from search.errors import BadInput, CannotWrite, Interrupted, NothingCompleted
+from search.evaluation import MEASURED
 from search.executors.base import Executor
 from search.hypermodel import NormHyperModel, saved
 from search.jsonable import jsonable
@@ -124,6 +126,7 @@ def run(
     most_seeds=MOST_SEEDS,
     margin=None,
     splits=1,
+    callbacks=None,
 ):
     """Search the norms of a network on some data, and say how sure the answer is.
 
@@ -142,7 +145,9 @@ def run(
             better, worse or equal, or more seeds would not show it; the answer is as sure. None is
             `"auto"`, and two for each of several `splits`.
         objective: measured on the validation part; see `NormTuner`. None is `"val_error"`, or
-            `"val_loss"` of a regression and of what a model is compiled for.
+            `"val_loss"` of a regression and of what a model is compiled for. `"measure"` is
+            `measure` on the validation part; it is also the default where a model has its own
+            `train_step`, and no loss and no `test_step`.
         executor: where trainings run: `"inline"`, in this process; `"processes"`, in other
             processes of this machine; `"ray"`, on a Ray cluster; or a
             `search.executors.base.Executor`.
@@ -198,6 +203,9 @@ def run(
         splits: for the answer, how often training part and test part are drawn anew from the
             examples of both; 1 takes them as they are. With 3 or more the answer is about data of
             this kind, and not about this one split. `seeds` is a multiple of it.
+        callbacks: of each training: a list of Keras's callbacks, which are copied, or a function
+            without arguments that returns a new list. Where one writes, as `ModelCheckpoint` does,
+            each training gets a folder of its own.
 
     Returns:
         A `Result`.
@@ -244,10 +252,10 @@ def run(
     if deterministic:
         backends.be_deterministic()
     loaded = datasets.load(data, data_dir, image_size, task or fitting.task_of_model(network))
-    if objective is None:
-        by_loss = loaded.task in ("regression", "compiled")
-        objective = "val_loss" if by_loss else "val_error"
-    chosen_objective = objective_of(objective)
+    callbacks = Callbacks(callbacks)
+    callbacks_are = callbacks.described()
+    if objective is not None and not _is_measure(objective):
+        objective_of(objective)
     chosen_measure, by = measuring.chosen(measure, loaded.task)
     splitted = Splits(loaded, splits, seed)
     test = measuring.Test(splitted, chosen_measure, by)
@@ -269,9 +277,11 @@ def run(
         learning_rates=learning_rates,
         batch_sizes=batch_sizes,
     )
+    trained = hypermodel.fingerprint()
+    chosen_objective = _objective(objective, loaded, hypermodel, chosen_measure, callbacks)
     description = Search(
         architecture=architecture_of(network, arguments),
-        trained=hypermodel.fingerprint(),
+        trained=trained,
         data=loaded.described(),
         space=hypermodel.space.rows(),
         oracle=oracle if isinstance(oracle, str) else type(oracle).__name__,
@@ -295,6 +305,7 @@ def run(
         candidates=candidates,
         baselines=_baselines(hypermodel, baselines),
         ablation=ablation,
+        callbacks=callbacks_are,
     )
     if isinstance(oracle, str):
         oracle = make(oracle, chosen_objective, trials, seed, epochs)
@@ -303,13 +314,38 @@ def run(
         hypermodel,
         oracle,
         chosen_executor,
-        Inputs(splitted, batch_size, augmentation),
+        Inputs(splitted, batch_size, augmentation, callbacks),
         early_stopping,
         test,
     )
     made = jsonable(description.made_with(command, chosen_executor.devices))
     with Store(out, description.settings(), resume, {**call, "made": made}) as store:
         return _searched(wiring, store, manifest_of(store.settings, made), console)
+
+
+def _is_measure(objective):
+    # One of KerasTuner's cannot be compared with a text.
+    return isinstance(objective, str) and objective == "measure"
+
+
+def _objective(asked, loaded, hypermodel, measure, callbacks):
+    """What trials are ranked by; a model that nothing evaluates is ranked by the measure."""
+    if asked is None:
+        by_loss = loaded.task in ("regression", "compiled")
+        asked = "val_loss" if by_loss else "val_error"
+        if not hypermodel.evaluates:
+            asked = "measure"
+    if _is_measure(asked):
+        return objective_of(f"{MEASURED}:{measure.direction}")
+    objective = objective_of(asked)
+    # Callbacks may measure more.
+    if objective.name.startswith("val_") and not (hypermodel.evaluates or callbacks):
+        raise BadInput(
+            f"objective {objective.name!r} is not known: model {hypermodel.model_name!r} has its "
+            "own train_step, and no loss and no test_step to evaluate it with. Needed: "
+            "--objective measure (objective='measure'), or a test_step."
+        )
+    return objective
 
 
 def _check(network, budget, **counts):
@@ -395,12 +431,14 @@ class Inputs:
         splits: a `search.data.splits.Splits`.
         batch_size: where it is not searched.
         augmentation: `(pad, flip)` or None.
+        callbacks: `search.callbacks.Callbacks`.
     """
 
-    def __init__(self, splits, batch_size, augmentation):
+    def __init__(self, splits, batch_size, augmentation, callbacks):
         self.splits = splits
         self.batch_size = batch_size
         self.augmentation = augmentation
+        self.callbacks = callbacks
 
     def __call__(self, task):
         size = task.values.get("batch_size", self.batch_size)
@@ -410,6 +448,7 @@ class Inputs:
         return (batches,), {
             "validation_data": (part.x, part.y),
             "validation_batch_size": measuring.whole_batches(len(part)),
+            "callbacks": self.callbacks,
         }
 
 

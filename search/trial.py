@@ -1,10 +1,11 @@
 """A trial: build, fit, stop early. It knows no oracle, and writes only weights it is told to."""
 
-import copy
+import contextlib
 import gc
+import hashlib
 import io
+import json
 import math
-import os
 import statistics
 import time
 import traceback
@@ -13,9 +14,12 @@ from typing import Any
 import h5py
 import keras
 import keras_tuner
+import numpy as np
 
 from kerasnorm.core import backends
-from search import evaluation, examples, files, rows
+from kerasnorm.core.keras_internals import layers_in, optimizer_lists
+from search import evaluation, examples, files, fitting, rows
+from search.callbacks import Callbacks
 from search.errors import BadInput, SearchError
 from search.jsonable import jsonable
 from search.rows import Status
@@ -98,10 +102,20 @@ class Runner:
         found["parameters"] = sum(math.prod(w.shape) for w in model.trainable_weights)
         args, kwargs = self.inputs(task)
         kwargs = {"verbose": 0, **kwargs}
-        own = _own_callbacks(kwargs.pop("callbacks", None) or [], task)
+        own = _callbacks(kwargs.pop("callbacks", None)).fresh(task)
         training = args[0] if args else kwargs.get("x")
-        if self.reestimate:
-            own.append(evaluation.Reestimation(training))
+        validation = kwargs.get("validation_data")
+        evaluates = fitting.evaluates(model)
+        if not evaluates:
+            for name in [name for name in kwargs if name.startswith("validation_")]:
+                del kwargs[name]
+        again = evaluation.Reestimation(training) if self.reestimate else None
+        # The user's come last: they see what was measured.
+        own = [
+            *([again] if again is not None else []),
+            *self._measured(validation, None if evaluates else again),
+            *own,
+        ]
         if task.epochs is not None:
             kwargs["epochs"] = task.epochs
         if task.parent is not None:
@@ -114,6 +128,8 @@ class Runner:
         finally:
             found["fit_seconds"] = time.perf_counter() - start
         watch.take(result)
+        if watch.changed and watch.diverged is None:
+            watch.last = self._evaluated(model, validation, kwargs, evaluates)
         found |= self._judged(watch)
         if len(hp.space) > known:
             found["space"] = hp.get_config()
@@ -123,13 +139,35 @@ class Runner:
         found["warning"] = evaluation.warning_of(
             model,
             training if evaluation.is_readable(training) else None,
-            kwargs.get("validation_data"),
+            validation,
             found["metrics"],
         )
         if task.test:
             found |= _tested(self.test(model, task))
         if task.save is not None:
             save_weights(model, task.save)
+
+    def _measured(self, validation, again):
+        """A callback that measures the objective, where that is the measure of the answer."""
+        if self.objective.name != evaluation.MEASURED or self.test is None:
+            return []
+        return [evaluation.Measured(self.test.on, validation, again)]
+
+    def _evaluated(self, model, validation, kwargs, evaluates):
+        """What the validation part gives where callbacks changed the weights after the last epoch.
+
+        `EarlyStopping` may go back to the best epoch; averaged weights are taken at the end.
+        """
+        found = {}
+        if evaluates and validation is not None:
+            parts = validation if isinstance(validation, (tuple, list)) else (validation,)
+            options = dict(zip(("x", "y", "sample_weight"), parts, strict=False))
+            options |= {name: kwargs.get(f"validation_{name}") for name in ("batch_size", "steps")}
+            logs = model.evaluate(**options, verbose=0, return_dict=True)
+            found = {f"val_{name}": value for name, value in _numbers(logs).items()}
+        if self._measured(validation, None):
+            found[evaluation.MEASURED] = float(self.test.on(model, *validation))
+        return _with_errors(found)
 
     def _train_parent(self, task):
         """Train a trial once more whose weights are lost; its row is in the journal already."""
@@ -157,7 +195,10 @@ class Runner:
         new = self._built(hp, task)
         if model is None or not _take_variables(model, new):
             model = new
-        self._last = (None, None) if key is None else (key, model)
+        # One that trains in its own way may have a state that nobody knows, such as a second
+        # optimizer.
+        alone = key is None or fitting.own_training(model)
+        self._last = (None, None) if alone else (key, model)
         return model
 
     def _built(self, hp, task):
@@ -181,7 +222,7 @@ class Runner:
         """How it ended, and the score, as entries of the row."""
         if not watch.curve and watch.diverged is None:
             raise ValueError("no epoch was trained. Needed: at least one.")
-        last = watch.curve[-1] if watch.curve else {}
+        last = {**(watch.curve[-1] if watch.curve else {}), **watch.last}
         metrics = {k: v for k, v in last.items() if k != "epoch"}
         score = last.get(self.objective.name)
         if watch.diverged is not None or score is None or not math.isfinite(score):
@@ -263,6 +304,10 @@ class _Watch(keras.callbacks.Callback):
         self.steps: list[float] = []
         self.reason = None
         self.diverged = None
+        # What the validation part gave after the last epoch, where callbacks changed the weights.
+        self.changed = False
+        self.last: dict[str, float] = {}
+        self._digest: Any = None
         self._begun = 0.0
         self._seeds: list[tuple] = []
 
@@ -291,9 +336,7 @@ class _Watch(keras.callbacks.Callback):
         self._check((logs or {}).get("loss"), "loss", len(self.curve) + 1)
 
     def on_epoch_end(self, epoch, logs=None):
-        entry = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
-        for name in [k for k in entry if k.endswith("accuracy")]:
-            entry[f"{name.removesuffix('accuracy')}error"] = 1 - entry[name]
+        entry = _with_errors({"epoch": epoch + 1, **_numbers(logs or {})})
         self.curve.append(entry)
         if self.diverged is not None:
             return
@@ -305,9 +348,17 @@ class _Watch(keras.callbacks.Callback):
             )
         self._check(entry.get("loss"), "loss", epoch + 1)
         self._check(entry[self.objective.name], self.objective.name, epoch + 1)
-        if self.diverged is None and not self.model.stop_training:
-            self.reason = self.report(epoch + 1, entry)
-            self.model.stop_training = self.reason is not None
+        if self.diverged is None:
+            reason = self.report(epoch + 1, entry)
+            # A callback of the user's may have ended the training: then it is complete.
+            if not self.model.stop_training:
+                self.reason = reason
+                self.model.stop_training = reason is not None
+        if self.model.stop_training or epoch + 1 == (self.params or {}).get("epochs"):
+            self._digest = _digest(self.model)
+
+    def on_train_end(self, logs=None):
+        self.changed = self._digest is not None and self._digest != _digest(self.model)
 
     def _check(self, value, name, epoch):
         if value is not None and self.diverged is None and not math.isfinite(value):
@@ -330,18 +381,41 @@ class _Watch(keras.callbacks.Callback):
         return statistics.median(steps) if steps else None
 
 
-def _own_callbacks(callbacks, task):
-    """Copies of the user's callbacks for one trial; those with a log folder get one of its own."""
-    copies = copy.deepcopy(list(callbacks))
-    for callback in copies:
-        folder = getattr(callback, "log_dir", None)
-        if isinstance(folder, (str, os.PathLike)):
-            callback.log_dir = os.path.join(folder, f"trial_{task.number:05d}")
-    return copies
+def _callbacks(given):
+    """The user's callbacks, as `fit` was to be given them."""
+    return given if isinstance(given, Callbacks) else Callbacks(given or [])
+
+
+def _numbers(logs):
+    """What was measured, as far as it is numbers: callbacks may add other things."""
+    found = {}
+    for name, value in logs.items():
+        with contextlib.suppress(TypeError, ValueError):
+            found[name] = float(value)
+    return found
+
+
+def _with_errors(entry):
+    """What was measured, with an error beside each accuracy."""
+    for name in [name for name in entry if name.endswith("accuracy")]:
+        entry[f"{name.removesuffix('accuracy')}error"] = 1 - entry[name]
+    return entry
+
+
+def _digest(model):
+    """Tells the weights of a model from others."""
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()
 
 
 def _first_line(error):
     return next(iter(str(error).strip().splitlines()), "")
+
+
+# In a file of weights: which variables each further optimizer trains.
+OPTIMIZERS = "kerasnorm_optimizers"
 
 
 class _InMemory(io.BytesIO):
@@ -358,15 +432,44 @@ def save_weights(model, path):
     """
     file = _InMemory()
     model.save_weights(file)
+    with h5py.File(file, "r+") as whole:
+        whole.attrs[OPTIMIZERS] = json.dumps(_trained(model))
     files.write(path, file.getbuffer())
 
 
 def load_weights(model, path):
     """Go on from what `save_weights` wrote."""
+    with h5py.File(path) as whole:
+        trained = json.loads(whole.attrs.get(OPTIMIZERS, "{}"))
+    # One that has no variables yet would be left without its state.
+    variables = model.variables
+    for place, optimizer in _optimizers(model).items():
+        if place in trained:
+            optimizer.build([variables[index] for index in trained[place]])
     if getattr(model, "optimizer", None) is not None:
-        # One that has no variables yet would be left without its state.
         model.optimizer.build(model.trainable_variables)
     model.load_weights(path)
+
+
+def _optimizers(model):
+    """The further optimizers of a model, in attributes of it and of the models in it."""
+    return {
+        f"{place}.{name}": value
+        for place, layer in enumerate(layers_in(model))
+        for name, value in sorted(vars(layer).items())
+        if isinstance(value, keras.optimizers.Optimizer) and name != "optimizer"
+    }
+
+
+def _trained(model):
+    """Which variables of the model each further optimizer trains, by their places."""
+    places = {id(variable): place for place, variable in enumerate(model.variables)}
+    found = {}
+    for name, optimizer in _optimizers(model).items():
+        weights = [places.get(id(variable)) for variable in optimizer_lists(optimizer)[1]]
+        if optimizer.built and None not in weights:
+            found[name] = weights
+    return found
 
 
 def _is_whole(path):

@@ -14,14 +14,19 @@ from test_two_devices import ROOT, run_on_two_devices
 EXAMPLES = ROOT / "examples"
 
 
+def module_of(name, monkeypatch):
+    """The module of an example; it goes with the test."""
+    place = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(place)
+    monkeypatch.setitem(sys.modules, name, module)
+    place.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def my_norm(restored, monkeypatch):
     """The example's module; what it registers goes with the test."""
-    place = importlib.util.spec_from_file_location("my_norm", EXAMPLES / "my_norm.py")
-    module = importlib.util.module_from_spec(place)
-    monkeypatch.setitem(sys.modules, "my_norm", module)
-    place.loader.exec_module(module)
-    return module
+    return module_of("my_norm", monkeypatch)
 
 
 def test_a_norm_of_ones_own(my_norm, capsys):

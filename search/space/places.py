@@ -34,7 +34,10 @@ def sites_of(network):
     if hasattr(network, "layers"):
         # Surgery knows what a norm site is; so models that are searched are those that it takes.
         from kerasnorm.surgery import norm_sites
+        from kerasnorm.surgery.find import is_graph
 
+        if not is_graph(network):
+            return _sites_in_parts(network)
         return [Place(*one) for one in norm_sites(network)]
     sites = [site if isinstance(site, Place) else Place(site) for site in network]
     for site in sites:
@@ -46,6 +49,43 @@ def sites_of(network):
             raise BadInput(f"a norm site has {site.channels} channels. Needed: at least 1.")
     if not sites:
         raise BadInput("the network has no norm. Needed: at least one to search over.")
+    return sites
+
+
+def _sites_in_parts(model):
+    """The norm sites of a model with its own `call`: those of the models and layers in it."""
+    from kerasnorm.core.keras_internals import layers_in
+    from kerasnorm.registry import is_norm
+    from kerasnorm.surgery import norm_sites
+    from kerasnorm.surgery.compare import channel_axis_of
+    from kerasnorm.surgery.find import is_graph
+
+    sites: list[Place] = []
+
+    def visit(layer):
+        stage = 1 + max((site.stage for site in sites), default=-1)
+        if is_graph(layer):
+            if any(map(is_norm, layers_in(layer))):
+                sites.extend(Place(a, b, stage + c) for a, b, c in norm_sites(layer))
+        elif is_norm(layer):
+            shape: tuple = tuple((layer.get_build_config() or {}).get("input_shape") or ())
+            channels = shape[channel_axis_of(layer, len(shape))] if len(shape) > 1 else None
+            if channels is None:
+                raise BadInput(
+                    f"model {model.name!r} holds the norm {layer.name!r}, which is not built. "
+                    "Needed: a function that returns a model that was called or built."
+                )
+            sites.append(Place(channels, None, stage))
+        else:
+            for part in layers_in(layer, include_self=False, recursive=False):
+                visit(part)
+
+    visit(model)
+    if not sites:
+        raise BadInput(
+            f"model {model.name!r} holds no norm that is known. Needed: norms of "
+            "`kerasnorm.get(norm)` in its layers, or in models that are attributes of it."
+        )
     return sites
 
 

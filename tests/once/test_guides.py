@@ -11,7 +11,7 @@ import kerasnorm
 import search
 from docs import norm_pages, notebooks
 from readme import DOCS, PAGES, README, blocks, code_of, commands
-from search import cli
+from search import cli, early
 
 NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 SEARCHING = DOCS / "searching.md"
@@ -67,7 +67,7 @@ def test_the_reference_has_what_is_public_and_nothing_else():
 def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = [shlex.split(line) for block in blocks("sh", SEARCHING) for line in block.splitlines()]
-    install, searching, regression, segmentation, splits, reporting, planning = lines
+    install, searching, regression, segmentation, pix2pix, splits, reporting, planning = lines
     assert install[:2] == ["pip", "install"]
     assert (searching[0], reporting[:2]) == ("kerasnorm-search", ["kerasnorm-search", "report"])
     assert cli.main([*searching[1:], *LITTLE]) == 0
@@ -77,6 +77,9 @@ def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     np.savez("my_masks.npz", x=pictures, y=pictures[..., 0] > 0.5)
     for other in (regression, segmentation, splits):
         assert cli.main([*other[1:], *LITTLE]) == 0
+    # The example has a test of its own.
+    pix2pix = [word.replace("examples/", f"{DOCS.parent}/examples/") for word in pix2pix]
+    early.check(cli.parser().parse_args([*pix2pix[1:], *LITTLE]))
     assert planning[:2] == ["kerasnorm-search", "plan"]
     # So little work has no answer to plan from.
     assert cli.main(planning[1:]) == 2

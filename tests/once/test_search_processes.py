@@ -239,6 +239,7 @@ def test_workers_end_with_their_driver_and_its_end_is_not_held_against_trials(tm
 
 
 SCRIPT = """
+import os
 import keras, kerasnorm, numpy as np
 import search
 from own_layers import Twice
@@ -249,12 +250,15 @@ def build(norm):
     layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
     return keras.Sequential([keras.Input((8, 8, 1)), *layers])
 
+def logging():
+    return [keras.callbacks.CSVLogger(os.path.join("logs", f"{os.getpid()}.csv"))]
+
 keras.config.set_dtype_policy("mixed_bfloat16")
 labels = np.arange(60) % 3
 x = np.random.default_rng(0).normal(size=(60, 8, 8, 1)) * 0.3 + labels[:, None, None, None]
 options = dict(
     norms="batch,layer", placements="all", trials=2, epochs=1, candidates=1, ablation=0,
-    jit_compile=False, console=False,
+    jit_compile=False, console=False, callbacks=logging,
 )
 inline = search.run(build, (x, labels), seeds=3, executor="inline", out="inline", **options)
 executor = executors.make("processes", workers=1)
@@ -282,6 +286,8 @@ def test_a_script_without_a_guard_and_its_own_layers(tmp_path):
     command = [sys.executable, "script.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    # Callbacks are made where the trainings run.
+    assert len({path.name for path in (tmp_path / "logs").glob("*/*.csv")}) == 2
     # Test errors depend on the seed alone, and a search goes on with another executor.
     workers = ["1"] * 2 + ["1", "1", None] * 2
     assert done.stdout.splitlines() == ["True 6", str(workers)]
