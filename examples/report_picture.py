@@ -5,6 +5,8 @@
         --learning-rates 0.003,0.001,0.01 --out results
     python examples/report_picture.py results docs/report.png
 
+The journal of that search is docs/sample_search: the site shows the report itself.
+
 It needs Chromium.
 """
 
