@@ -4,7 +4,6 @@ import inspect
 import pathlib
 import re
 import shutil
-import tempfile
 
 import keras
 from docutils import nodes
@@ -17,7 +16,7 @@ BACKENDS = ("TensorFlow", "JAX", "PyTorch")
 # The picture of a report, and the search that it is of. On the site the report itself is shown.
 PICTURE = "report.png"
 SEARCH = pathlib.Path(__file__).parent / "sample_search"
-REPORT = "_static/report.html"
+REPORT = "_static/sample_search/report.html"
 
 
 def backend_of(node):
@@ -87,22 +86,22 @@ class ReportInPlace(SphinxPostTransform):
             frame = (
                 f'<iframe class="report" src="{up}{REPORT}" title="{picture["alt"]}" '
                 'loading="lazy"></iframe>\n'
-                f'<p class="below"><a href="{up}{REPORT}">Open this report</a> in the whole '
+                f'<p><a href="{up}{REPORT}">Open this report</a> in the whole '
                 "window.</p>"
             )
             picture.parent.replace_self(nodes.raw("", frame, format="html"))
 
 
 def write_report(app, exception):
-    """Write the report of the committed search beside the pages."""
+    """Write the report of the committed search, with its tables and plots, beside the pages."""
     if exception is not None or app.builder.format != "html":
         return
     from search.report import live
 
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(SEARCH, folder, dirs_exist_ok=True)
-        live.rebuild(folder)
-        shutil.copy(pathlib.Path(folder) / "report.html", pathlib.Path(app.outdir) / REPORT)
+    folder = (pathlib.Path(app.outdir) / REPORT).parent
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(SEARCH, folder)
+    live.rebuild(folder)
 
 
 def inline_formula(writer, node):
