@@ -5,14 +5,36 @@ import pathlib
 import re
 
 TUTORIALS = pathlib.Path(__file__).parent / "tutorials"
-# Plain Python, so that a test can run it. Colab has Keras and a backend already.
-INSTALL = """import importlib.util
+BEFORE = """## Install
+
+The next cell installs kerasnorm where it is missing. On Colab, first write into `SOURCE` where it
+comes from:
+
+- the address of its repository, as `git+https://...`
+- or a wheel, which you upload with the folder symbol at the left. `make dist` in a clone builds it.
+
+Colab has Keras with TensorFlow, JAX and PyTorch. Keras uses TensorFlow unless you name another
+one in `BACKEND`.
+"""
+# Plain Python, so that a test can run it.
+INSTALL = """import importlib
+import importlib.util
+import os
 import subprocess
 import sys
 
+SOURCE = ""
+BACKEND = ""
+
+if BACKEND:
+    os.environ["KERAS_BACKEND"] = BACKEND
 if importlib.util.find_spec("kerasnorm") is None:
-    package = "kerasnorm[search,convert]"
+    if not SOURCE:
+        raise SystemExit("kerasnorm is missing: write into SOURCE where it comes from.")
+    extras = "[search,convert]"
+    package = f"kerasnorm{extras} @ {SOURCE}" if "://" in SOURCE else f"{SOURCE}{extras}"
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
+    importlib.invalidate_caches()
 """
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 METADATA = {
@@ -30,9 +52,9 @@ def cell(number, kind, text):
 
 def notebook(page):
     """The text of a page's notebook."""
-    text = re.sub(r"\[As a notebook\]\([^)]+\), it also runs on Colab\.\n", "", page.read_text())
+    text = re.sub(r"\s\[As a notebook\]\([^)]+\), it also runs on Colab\.", "", page.read_text())
     title, *parts = CODE.split(text)
-    cells = [("markdown", title), ("code", INSTALL)]
+    cells = [("markdown", title), ("markdown", BEFORE), ("code", INSTALL)]
     cells += [("markdown" if n % 2 else "code", text) for n, text in enumerate(parts)]
     # Links to other pages lead nowhere in it.
     plain = [

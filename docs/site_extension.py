@@ -1,7 +1,9 @@
-"""What the site needs beyond Sphinx: formulas without scripts, tabs of backends, docstrings."""
+"""What the site needs beyond Sphinx: formulas, tabs of backends, a report, docstrings."""
 
 import inspect
+import pathlib
 import re
+import shutil
 
 import keras
 from docutils import nodes
@@ -11,6 +13,10 @@ from sphinx.util.inspect import stringify_signature
 from sphinx_design.shared import create_component
 
 BACKENDS = ("TensorFlow", "JAX", "PyTorch")
+# The picture of a report, and the search that it is of. On the site the report itself is shown.
+PICTURE = "report.png"
+SEARCH = pathlib.Path(__file__).parent / "sample_search"
+REPORT = "_static/sample_search/report.html"
 
 
 def backend_of(node):
@@ -59,6 +65,45 @@ class BackendTabs(SphinxPostTransform):
                 block.parent.remove(block)
 
 
+class ReportInPlace(SphinxPostTransform):
+    """The picture of a report becomes the report, in a frame, where it is a paragraph of its own.
+
+    On GitHub it is a picture.
+    """
+
+    # Before Sphinx collects the pictures.
+    default_priority = 5
+    formats = ("html",)
+
+    def run(self, **kwargs):
+        """Replace the picture."""
+        for picture in list(self.document.findall(nodes.image)):
+            alone = isinstance(picture.parent, nodes.paragraph) and len(picture.parent) == 1
+            if not alone or pathlib.PurePosixPath(picture["uri"]).name != PICTURE:
+                continue
+            up = "../" * self.env.docname.count("/")
+            # A page of 5 MB is loaded when a reader comes to it.
+            frame = (
+                f'<iframe class="report" src="{up}{REPORT}" title="{picture["alt"]}" '
+                'loading="lazy"></iframe>\n'
+                f'<p><a href="{up}{REPORT}">Open this report</a> in the whole '
+                "window.</p>"
+            )
+            picture.parent.replace_self(nodes.raw("", frame, format="html"))
+
+
+def write_report(app, exception):
+    """Write the report of the committed search, with its tables and plots, beside the pages."""
+    if exception is not None or app.builder.format != "html":
+        return
+    from search.report import live
+
+    folder = (pathlib.Path(app.outdir) / REPORT).parent
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(SEARCH, folder)
+    live.rebuild(folder)
+
+
 def inline_formula(writer, node):
     """A formula in a sentence."""
     writer.body.append(convert(node.astext()))
@@ -105,6 +150,8 @@ def setup(app):
         "mathml", inline_renderers=(inline_formula, None), block_renderers=(display_formula, None)
     )
     app.add_post_transform(BackendTabs)
+    app.add_post_transform(ReportInPlace)
+    app.connect("build-finished", write_report)
     # Before napoleon.
     app.connect("autodoc-process-docstring", as_restructured_text, priority=400)
     app.connect("autodoc-process-signature", of_the_constructor)

@@ -1,9 +1,11 @@
 """A picture of a search's report, as docs/report.png is.
 
-    kerasnorm-search --arch resnet8 --width 8 --data digits --trials 14 --epochs 3 \\
-        --norms batch,group,layer,ilm_group,ilm_layer,mode \\
-        --learning-rates 0.003,0.001,0.01 --out results
+    kerasnorm-search --arch resnet8 --width 4 --data digits --trials 8 --epochs 4 \\
+        --batch-size 128 --learning-rate 0.01 --norms batch,group,layer,ilm_group,mode \\
+        --seeds 3 --candidates 2 --ablation 0 --out results
     python examples/report_picture.py results docs/report.png
+
+The journal of that search is docs/sample_search: the site shows the report itself.
 
 It needs Chromium.
 """

@@ -299,7 +299,8 @@ ILM_EXAMPLES: dict[str, dict] = {
 BARE = {"center": False, "scale": False}
 
 ILM_PAPER = "Jia, Chen and Chen, *Instance-Level Meta Normalization*, 2019"
-ASSOCIATE_PAPER = "*Associate Normalization*, submitted to ICLR 2020"
+ASSOCIATE_PAPER = "Anonymous authors, *Associate Normalization*, submitted to ICLR 2019"
+ASSOCIATE_LINK = "https://openreview.net/forum?id=HkNN7nR5Ym"
 ILM_LINK = "https://arxiv.org/abs/1904.03516"
 MODE_LINK = "https://arxiv.org/abs/1810.05466"
 CONV_LINK = "https://arxiv.org/abs/2102.09685"
@@ -516,6 +517,7 @@ ROWS = (
         aliases=("assoc",),
         summary="group norm whose scale and shift are predicted from its own group statistics",
         reference=ASSOCIATE_PAPER,
+        link=ASSOCIATE_LINK,
         arguments=(
             GROUPS,
             *_activations("sigmoid", "tanh"),

@@ -1,8 +1,11 @@
 """The pages of docs: their code runs, with less work, and no option of the search is left out."""
 
+import importlib.util
 import json
+import os
 import re
 import shlex
+import subprocess
 
 import numpy as np
 import pytest
@@ -55,6 +58,34 @@ def test_the_notebooks_are_those_of_the_tutorials():
         exec(sources[0], {})
 
 
+@pytest.mark.parametrize(
+    ("source", "package"),
+    [
+        (
+            "git+https://example.org/k.git",
+            "kerasnorm[search,convert] @ git+https://example.org/k.git",
+        ),
+        ("kerasnorm-1-py3-none-any.whl", "kerasnorm-1-py3-none-any.whl[search,convert]"),
+    ],
+)
+def test_the_notebooks_install_the_package_from_where_it_is(source, package, monkeypatch):
+    ran = []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command[-1]))
+    with pytest.raises(SystemExit, match="write into SOURCE"):
+        exec(notebooks.INSTALL, {})
+    exec(notebooks.INSTALL.replace('SOURCE = ""', f'SOURCE = "{source}"'), {})
+    assert ran == [package]
+
+
+def test_the_notebooks_choose_a_backend(monkeypatch):
+    monkeypatch.setattr(os, "environ", {})
+    exec(notebooks.INSTALL, {})
+    assert os.environ == {}
+    exec(notebooks.INSTALL.replace('BACKEND = ""', 'BACKEND = "jax"'), {})
+    assert os.environ == {"KERAS_BACKEND": "jax"}
+
+
 def test_the_reference_has_what_is_public_and_nothing_else():
     described = re.findall(r"^\.\. auto\w+:: (\S+)$", PAGES["api.md"].read_text(), re.MULTILINE)
     public = {"kerasnorm.models", "kerasnorm.transforms"}
@@ -91,8 +122,9 @@ def test_the_commands_of_the_other_pages_are_the_readmes():
     allowed = set(commands())
     for extra in ("tensorflow", "jax", "torch"):
         allowed |= {f"# {NAMES[extra]}", f"pip install '.[{extra}]'"}
+        allowed.add(f"pip install '.[{extra},search]'")
         allowed.add(f"export KERAS_BACKEND={extra}")
-    for name in ("install.md", "performance.md"):
+    for name in ("install.md", "first_steps.md", "performance.md"):
         lines = [line for block in blocks("sh", PAGES[name]) for line in block.splitlines()]
         assert lines
         assert set(lines) <= allowed
