@@ -37,7 +37,7 @@ class Doubled(keras.Model):
 def doubled(norm):
     """The small network as a subclass, which compiles itself and accumulates gradients."""
     plain = build(norm)
-    model = Doubled(plain.inputs, plain.outputs)
+    model = Doubled(plain.input, plain.output)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.SGD(0.1, momentum=0.5, gradient_accumulation_steps=3)
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
@@ -385,7 +385,7 @@ class Compiled(keras.Model):
 class Configured(Doubled):
     def __init__(self, norm):
         plain = build(norm)
-        super().__init__(plain.inputs, plain.outputs)
+        super().__init__(plain.input, plain.output)
         self.norm = norm
 
     def get_config(self):
@@ -394,7 +394,7 @@ class Configured(Doubled):
 
 def own_compile():
     plain = build("batch")
-    model = Compiled(plain.inputs, plain.outputs)
+    model = Compiled(plain.input, plain.output)
     model.compile(2)
     return model
 
