@@ -195,7 +195,13 @@ def own_training(model):
     if isinstance(model, kerasnorm.ConsistentModel):
         return []
     kind = type(model)
-    return [name for name in TRAINING if getattr(kind, name) is not getattr(keras.Model, name)]
+    return [name for name in TRAINING if _is_own(getattr(kind, name), name)]
+
+
+def _is_own(method, name):
+    # `fit` and `evaluate` of KerasHub's tasks preprocess the data, then do what Keras's do.
+    preprocesses = name in ("fit", "evaluate") and method.__module__.startswith("keras_hub.")
+    return method is not getattr(keras.Model, name) and not preprocesses
 
 
 def evaluates(model):
