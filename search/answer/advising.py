@@ -216,10 +216,11 @@ def note_chance(answer: Answer) -> list[str]:
         formats.points(end, answer.percent, sign=True) for end in (one.here_low, one.here_high)
     )
     chance = " to ".join(f"{100 * end:.0f}" for end in (one.chance_low, one.chance_high))
+    draws = ", a draw counting half" if one.wins % 1 else ""
     return [
         f"{one.name} was better than {one.reference} on {one.wins:g} of "
-        f"{formats.count(one.seeds, 'seed')}. On a new seed, with these very examples, it is "
-        f"better with a chance of {chance}\N{NARROW NO-BREAK SPACE}%.",
+        f"{formats.count(one.seeds, 'seed')}{draws}. On a new seed, with these very examples, it "
+        f"is better with a chance of {chance}\N{NARROW NO-BREAK SPACE}%.",
         f"Intervals and verdicts are for new seeds and new test examples. On these very examples, "
         f"{one.name} differs from {one.reference} by {ends}.",
         f"Of the variance of that difference, {share['seeds']} comes from the seeds, "
