@@ -25,8 +25,8 @@ class Callbacks:
     Example:
         >>> import keras
         >>> from search.callbacks import Callbacks
-        >>> Callbacks([keras.callbacks.TerminateOnNaN()]).described()
-        {'TerminateOnNaN': {}}
+        >>> list(Callbacks([keras.callbacks.TerminateOnNaN()]).described())
+        ['TerminateOnNaN']
     """
 
     def __init__(self, given=None):
