@@ -584,6 +584,17 @@ def test_preserve_with_the_bias_modes_of_associate_norm(mode):
         assert_same(model, new, x)
 
 
+@pytest.mark.parametrize("beta", [-0.4, 0.0, 0.9])
+def test_preserve_of_a_shift_before_a_tanh(beta):
+    model = norm_model(kerasnorm.GroupNorm(4, name="norm"))
+    model.get_layer("norm").gamma.assign(np.full(16, 0.7))
+    model.get_layer("norm").beta.assign(np.full(16, beta))
+    spec = {"name": "associate", "bias_mode": "before"}
+    new = kerasnorm.replace_norms(model, spec, preserve=True)
+    assert new.norm_report.replacements[0].outputs == "same"
+    assert_same(model, new, data(model))
+
+
 def test_preserve_says_why_it_cannot():
     model = norm_model(L.BatchNormalization(name="norm"))
     row = kerasnorm.replace_norms(model, "ilm_group", preserve=True).norm_report.replacements[0]
