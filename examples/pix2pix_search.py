@@ -1,7 +1,7 @@
 """Search the norms of a pix2pix: two networks, one train_step, on TensorFlow, JAX or PyTorch.
 
 The pictures are made from photographs of scikit-learn's, without a download. Run it from the root
-of the repository; this takes about a quarter of an hour on two cores:
+of the repository:
 
     KERAS_BACKEND=torch python examples/pix2pix_search.py
 

@@ -16,6 +16,15 @@ FORMS = (
 )
 
 
+@contextlib.contextmanager
+def names_before(names):
+    """A context in which weights get paths that begin with these names."""
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            stack.enter_context(keras.name_scope(name))
+        yield
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Site:
     """A place of a network that has a norm.
@@ -75,9 +84,7 @@ class Site:
 
     def built(self, layer):
         """A norm, built here and checked against each of the calls."""
-        with contextlib.ExitStack() as stack:
-            for name in self.scope:
-                stack.enter_context(keras.name_scope(name))
+        with names_before(self.scope):
             layer.build(self.shape)
         for shape in self.shapes:
             layer.compute_output_spec(keras.KerasTensor(shape, dtype=layer.compute_dtype))

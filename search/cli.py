@@ -485,7 +485,7 @@ def _run_with(executor, options):
     from search.report import terminal
 
     for place in options.imports:
-        _imported("--import", place, place)
+        modules.module_of(place, f"--import {place!r}")
     console = Console()
     network = options.arch or _loaded(options.model)
     data = getattr(options, "loaded", options.data)
@@ -631,7 +631,7 @@ def _loaded(place):
     if is_saved(place):
         return place
     module_name, attribute = early.split_place(place)
-    module = _imported("--model", place, module_name)
+    module = modules.module_of(module_name, f"--model {place!r}")
     if not hasattr(module, attribute):
         if module_name.partition(".")[0] in ("search", "kerasnorm"):
             raise BadInput(
@@ -641,19 +641,6 @@ def _loaded(place):
         known = [name for name, value in vars(module).items() if _could_be_network(name, value)]
         raise unknown(f"--model {place!r}: the name", attribute, known)
     return getattr(module, attribute)
-
-
-def _imported(flag, place, module):
-    """A module, by its name or by the path of its file, as an option of the user's names it."""
-    modules.importable(os.getcwd())
-    try:
-        if module.endswith(".py"):
-            return modules.module_of_file(module)
-        return modules.module_of_name(module)
-    except SearchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise BadInput(f"{flag} {place!r}: {one_line(error)}.") from error
 
 
 def _could_be_network(name, value):
@@ -724,10 +711,10 @@ def _from_anywhere(options):
             module, name = early.split_place(changed.model)
         if module.endswith(".py"):
             changed.model = f"{os.path.abspath(module)}:{name}"
-    if changed.callbacks is not None and changed.callbacks.partition(":")[0].endswith(".py"):
-        changed.callbacks = os.path.abspath(changed.callbacks)
-    if changed.measure is not None and changed.measure.partition(":")[0].endswith(".py"):
-        changed.measure = os.path.abspath(changed.measure)
+    for name in ("callbacks", "measure"):
+        place = getattr(changed, name)
+        if place is not None and place.partition(":")[0].endswith(".py"):
+            setattr(changed, name, os.path.abspath(place))
     return changed
 
 

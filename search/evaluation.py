@@ -9,6 +9,7 @@ import numpy as np
 from kerasnorm.moving_statistics import Estimator
 from search.errors import BadInput
 from search.formats import LAGS
+from search.measuring import outputs_of
 
 # Of the training data, for moving statistics: a small part of an epoch.
 BATCHES = 16
@@ -98,7 +99,7 @@ def warning_of(model, training, validation, metrics):
     if guess.limit <= 0 or metrics[guess.metric] < guess.limit:
         return None
     said = CHANCE
-    if guess.says_the_same(_outputs(model, x)):
+    if guess.says_the_same(outputs_of(model, x)):
         said += f", {guess.same}"
     estimator = Estimator(model)
     if training is None or not estimator.layers:
@@ -106,7 +107,7 @@ def warning_of(model, training, validation, metrics):
     variables = model.non_trainable_variables
     kept = [keras.ops.copy(variable.value) for variable in variables]
     estimator(training, BATCHES)
-    fair = guess.error(_outputs(model, x), y)
+    fair = guess.error(outputs_of(model, x), y)
     for variable, value in zip(variables, kept, strict=True):
         variable.assign(value)
     return (
@@ -175,8 +176,3 @@ def _output_shape(model):
         return tuple(model.output_shape[1:])
     except (AttributeError, ValueError, TypeError):
         return ()
-
-
-def _outputs(model, x):
-    """What a model gives for each example."""
-    return np.asarray(model.predict(x, batch_size=min(len(x), 512), verbose=0))

@@ -158,21 +158,22 @@ class Test:
             ) from error
 
     def _on(self, model, part):
-        size = whole_batches(len(part))
         if isinstance(self.by, KerasMetric):
-            outputs = _outputs(model, part, size)
+            outputs = outputs_of(model, part.x)
             return self.by(part.y, outputs, logits=last_activation(model) == "linear")
         if self.by is not None:
             return _given(self.measure, self.by(model, part), len(part))
         if self.measure.share:
-            values = _SHARE_OF[self.measure.name](_outputs(model, part, size), part.y)
+            values = _SHARE_OF[self.measure.name](outputs_of(model, part.x), part.y)
             return float(np.mean(values)), values
+        size = whole_batches(len(part))
         found = model.evaluate(part.x, part.y, batch_size=size, verbose=0, return_dict=True)
         return float(found["loss"]), None
 
 
-def _outputs(model, part, size):
-    return np.asarray(model.predict(part.x, batch_size=size, verbose=0))
+def outputs_of(model, x):
+    """What a model gives for each example."""
+    return np.asarray(model.predict(x, batch_size=whole_batches(len(x)), verbose=0))
 
 
 def _given(measure, given, count):

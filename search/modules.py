@@ -64,6 +64,22 @@ def module_of_file(path, name=None):
     return module
 
 
+def module_of(module, said):
+    """The module that an option of the user's names, by its name or by the path of its file.
+
+    Args:
+        module: the name or the path.
+        said: the option and what was given for it, for errors.
+    """
+    importable(os.getcwd())
+    try:
+        return (module_of_file if module.endswith(".py") else module_of_name)(module)
+    except SearchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BadInput(f"{said}: {one_line(error)}.") from error
+
+
 def function_of(place, what):
     """The function that `MODULE:FUNCTION` or `FILE.py:FUNCTION` names.
 
@@ -72,14 +88,9 @@ def function_of(place, what):
         what: the user gave it for, for errors.
     """
     module, _, name = place.rpartition(":")
-    try:
-        load = module_of_file if module.endswith(".py") else module_of_name
-        # The model may come from the same file.
-        function = getattr(imported_from(module) or load(module), name, None)
-    except SearchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise BadInput(f"{what} {place!r}: {one_line(error)}.") from error
+    # The model may come from the same file.
+    found = imported_from(module) or module_of(module, f"{what} {place!r}")
+    function = getattr(found, name, None)
     if not callable(function):
         raise BadInput(f"{what} {place!r}: there is no function {name}. Needed: one.")
     return function

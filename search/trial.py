@@ -109,6 +109,8 @@ class Runner:
         if not evaluates:
             for name in [name for name in kwargs if name.startswith("validation_")]:
                 del kwargs[name]
+        # `EarlyStopping` may go back to the best epoch; an optimizer may take averages at the end.
+        watch.compares = bool(own) or getattr(model.optimizer, "use_ema", False)
         again = evaluation.Reestimation(training) if self.reestimate else None
         # The user's come last: they see what was measured.
         own = [
@@ -154,10 +156,7 @@ class Runner:
         return [evaluation.Measured(self.test.on, validation, again)]
 
     def _evaluated(self, model, validation, kwargs, evaluates):
-        """What the validation part gives where callbacks changed the weights after the last epoch.
-
-        `EarlyStopping` may go back to the best epoch; averaged weights are taken at the end.
-        """
+        """What the validation part gives where the weights changed after the last epoch."""
         found = {}
         if evaluates and validation is not None:
             parts = validation if isinstance(validation, (tuple, list)) else (validation,)
@@ -304,7 +303,9 @@ class _Watch(keras.callbacks.Callback):
         self.steps: list[float] = []
         self.reason = None
         self.diverged = None
-        # What the validation part gave after the last epoch, where callbacks changed the weights.
+        # Whether the weights may change after the last epoch; whether they did; and what the
+        # validation part gave then.
+        self.compares = False
         self.changed = False
         self.last: dict[str, float] = {}
         self._digest: Any = None
@@ -354,7 +355,8 @@ class _Watch(keras.callbacks.Callback):
             if not self.model.stop_training:
                 self.reason = reason
                 self.model.stop_training = reason is not None
-        if self.model.stop_training or epoch + 1 == (self.params or {}).get("epochs"):
+        last = self.model.stop_training or epoch + 1 == (self.params or {}).get("epochs")
+        if self.compares and last:
             self._digest = _digest(self.model)
 
     def on_train_end(self, logs=None):

@@ -104,6 +104,22 @@ def quick_compilation(request):
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+def _truncated(generator, shape, mean=0.0, stddev=1.0):
+    values = generator.normal(size=shape)
+    while (far := np.abs(values) > 2).any():
+        values = np.where(far, generator.normal(size=shape), values)
+    return mean + stddev * values
+
+
+DRAWS = {
+    "normal": lambda generator, shape, mean=0.0, stddev=1.0: generator.normal(mean, stddev, shape),
+    "uniform": lambda generator, shape, minval=0.0, maxval=1.0: generator.uniform(
+        minval, maxval, shape
+    ),
+    "truncated_normal": _truncated,
+}
+
+
 class NumpyRandom:
     """What initializers ask of Keras's random numbers, without a program for every shape."""
 
@@ -111,37 +127,18 @@ class NumpyRandom:
         self._keras = keras_random
 
     def __getattr__(self, name):
-        return getattr(self._keras, name)
+        original = getattr(self._keras, name)
 
-    def _drawn(self, name, draw, shape, seed, dtype, arguments):
-        import keras
+        def drawn(shape, *limits, dtype=None, seed=None, **named):
+            import keras
 
-        # A seed that counts on, or values inside of a program that is being traced.
-        if not isinstance(seed, int):
-            return getattr(self._keras, name)(shape, *arguments, dtype=dtype, seed=seed)
-        values = draw(np.random.default_rng(seed))
-        return keras.ops.convert_to_tensor(values, dtype or keras.config.floatx())
+            # A generator of seeds counts what it has given.
+            if not isinstance(seed, int):
+                return original(shape, *limits, dtype=dtype, seed=seed, **named)
+            values = DRAWS[name](np.random.default_rng(seed), shape, *limits, **named)
+            return keras.ops.convert_to_tensor(values, dtype or keras.config.floatx())
 
-    def normal(self, shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
-        def draw(generator):
-            return generator.normal(mean, stddev, shape)
-
-        return self._drawn("normal", draw, shape, seed, dtype, (mean, stddev))
-
-    def uniform(self, shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
-        def draw(generator):
-            return generator.uniform(minval, maxval, shape)
-
-        return self._drawn("uniform", draw, shape, seed, dtype, (minval, maxval))
-
-    def truncated_normal(self, shape, mean=0.0, stddev=1.0, dtype=None, seed=None):
-        def draw(generator):
-            values = generator.normal(size=shape)
-            while (far := np.abs(values) > 2).any():
-                values = np.where(far, generator.normal(size=shape), values)
-            return mean + stddev * values
-
-        return self._drawn("truncated_normal", draw, shape, seed, dtype, (mean, stddev))
+        return drawn if name in DRAWS else original
 
 
 @pytest.fixture(autouse=True, scope="session")

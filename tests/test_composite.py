@@ -241,18 +241,18 @@ def test_a_norm_that_is_not_made_again(monkeypatch):
 # KerasHub.
 
 
+def of_texts(name, **more):
+    """A small backbone for texts."""
+    import keras_hub as hub
+
+    common = {"vocabulary_size": 8, "num_layers": 1, "hidden_dim": 8, "intermediate_dim": 8}
+    return getattr(hub.models, f"{name}Backbone")(**{**common, **more})
+
+
 def bert():
     import keras_hub as hub
 
-    backbone = hub.models.BertBackbone(
-        vocabulary_size=8,
-        num_layers=2,
-        num_heads=2,
-        hidden_dim=8,
-        intermediate_dim=8,
-        max_sequence_length=6,
-        dropout=0.0,
-    )
+    backbone = of_texts("Bert", num_layers=2, num_heads=2, max_sequence_length=6, dropout=0.0)
     return hub.models.BertTextClassifier(backbone=backbone, num_classes=2, dropout=0.0)
 
 
@@ -266,32 +266,15 @@ def vit():
 
 
 def roberta():
-    import keras_hub as hub
-
-    return hub.models.RobertaBackbone(
-        vocabulary_size=8, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=8
-    )
+    return of_texts("Roberta", num_heads=2)
 
 
 def gpt2():
-    import keras_hub as hub
-
-    return hub.models.GPT2Backbone(
-        vocabulary_size=8,
-        num_layers=1,
-        num_heads=2,
-        hidden_dim=8,
-        intermediate_dim=8,
-        max_sequence_length=6,
-    )
+    return of_texts("GPT2", num_heads=2, max_sequence_length=6)
 
 
 def f_net():
-    import keras_hub as hub
-
-    return hub.models.FNetBackbone(
-        vocabulary_size=8, num_layers=1, hidden_dim=8, intermediate_dim=8, max_sequence_length=6
-    )
+    return of_texts("FNet", max_sequence_length=6)
 
 
 def inputs_of(model):

@@ -362,6 +362,22 @@ def test_a_training_that_a_callback_ends_is_complete_and_its_score_is_of_its_wei
 
 
 @on_torch_daily
+def test_weights_that_the_optimizer_averages_at_the_end_are_scored():
+    def averaging(norm):
+        model = build(norm)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        optimizer = keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.9)
+        model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+        return model
+
+    row, model = trained(averaging)
+    x, y = arrays()
+    found = model.evaluate(x[:32], y[:32], verbose=0, return_dict=True)
+    assert row["metrics"]["val_loss"] == pytest.approx(found["loss"], rel=1e-5)
+    assert row["curve"][-1]["val_loss"] != pytest.approx(found["loss"], rel=1e-3)
+
+
+@on_torch_daily
 def test_a_training_goes_on_with_callbacks(tmp_path, noting):
     def plateau():
         slower = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=0, min_delta=9)

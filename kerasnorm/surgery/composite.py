@@ -6,7 +6,6 @@ saved and loaded like any layer.
 """
 
 import collections
-import contextlib
 import contextvars
 import dataclasses
 import functools
@@ -16,6 +15,7 @@ import keras
 from kerasnorm.core.keras_internals import attributes_of, layers_in, put_layer
 from kerasnorm.private.keras_hub import COMPOSITES, WRONG_ENTRIES
 from kerasnorm.registry import is_norm
+from kerasnorm.sites import names_before
 
 # The attributes by the full name of a class.
 _attributes: dict[str, tuple] = dict(COMPOSITES)
@@ -287,22 +287,13 @@ def _install(layer):
             )
         inner = places[path]
         if inner.norm.built and not norm.built:
-            with scope(inner.names[:-1]):
+            with names_before(inner.names[:-1]):
                 norm.build(inner.norm.get_build_config()["input_shape"])
         owner = container = layer
         for step in inner.attributes[:-1]:
             container = container[step] if isinstance(step, int) else getattr(container, step)
             owner = container if isinstance(container, keras.layers.Layer) else owner
         put_layer(owner, container, inner.attributes[-1], inner.norm, norm)
-
-
-@contextlib.contextmanager
-def scope(names):
-    """A context in which weights get paths that begin with these names."""
-    with contextlib.ExitStack() as stack:
-        for name in names:
-            stack.enter_context(keras.name_scope(name))
-        yield
 
 
 def _original(layer_class):

@@ -174,18 +174,15 @@ def refuse_hidden(model, hidden, sites, where):
     listed = "\n".join(f"  {holder}: {', '.join(paths)}" for holder, paths in holders.items())
     calls = dict.fromkeys(line for *_, holder in hidden for line in advice(holder))
     said = "".join(f"\n  {line}" for line in calls)
+    if calls:
+        said = f"; or these calls, if the layers use nothing of their norms but call them:{said}"
     raise ValueError(
         f"replace_norms: model '{model.name}' has norms inside layers with their own code:\n"
         f"{listed}\nThey cannot be replaced yet, because such a layer would create its old norms "
         "again when it is saved and loaded. Needed: layers that take their norms as an argument; "
         "or `where` to select other norms"
         + (f", such as where={sites[0].path!r}" if sites else " (there are none)")
-        + (
-            "; or, if the layers call these norms and use nothing else of them, in any order that "
-            f"fits\n{said[1:]}"
-            if calls
-            else "."
-        )
+        + (said or ".")
     )
 
 

@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 
 import numpy as np
-from scipy import sparse
 
 from search.data.parts import Data, Part
 from search.errors import BadInput
@@ -184,6 +183,9 @@ def _groups(data):
     same = _numbers([hashlib.sha256(x.tobytes()).digest() for part in parts for x in part.x])
     if not data.sources:
         return same
+    # Every command imports this module, and few split anything.
+    from scipy import sparse
+
     source = _numbers(np.concatenate(data.sources).tolist())
     # Sources and contents are points, and each example joins two of them.
     points = source.max() + 1 + same.max() + 1

@@ -1,5 +1,7 @@
 """What an answer is measured by: names, directions, values per example, and what speaks of it."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -56,6 +58,14 @@ def test_functions_measure_too(rng):
         data = Data("given", part, part, part, None, task="regression")
         with pytest.raises(BadInput, match=message):
             measuring.Test(Splits(data), measure, by).check(given(outputs))
+
+
+def test_a_module_of_the_folder_that_one_is_in_measures(tmp_path, monkeypatch):
+    (tmp_path / "my_measures.py").write_text("def half(model, test):\n    return 0.5\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    _, half = measuring.chosen("my_measures:half:min", "regression")
+    assert half(None, None) == 0.5
 
 
 @pytest.mark.parametrize(
