@@ -416,7 +416,7 @@ def _first_line(error):
     return next(iter(str(error).strip().splitlines()), "")
 
 
-# In a file of weights: which variables each further optimizer trains.
+# In a file of weights: which variables each optimizer trains.
 OPTIMIZERS = "kerasnorm_optimizers"
 
 
@@ -448,28 +448,29 @@ def load_weights(model, path):
     for place, optimizer in _optimizers(model).items():
         if place in trained:
             optimizer.build([variables[index] for index in trained[place]])
-    if getattr(model, "optimizer", None) is not None:
-        model.optimizer.build(model.trainable_variables)
+    own = getattr(model, "optimizer", None)
+    if own is not None and not own.built:
+        own.build(model.trainable_variables)
     model.load_weights(path)
 
 
 def _optimizers(model):
-    """The further optimizers of a model, in attributes of it and of the models in it."""
+    """The optimizers of a model, in attributes of it and of the models in it."""
     return {
         f"{place}.{name}": value
         for place, layer in enumerate(layers_in(model))
         for name, value in sorted(vars(layer).items())
-        if isinstance(value, keras.optimizers.Optimizer) and name != "optimizer"
+        if isinstance(value, keras.optimizers.Optimizer)
     }
 
 
 def _trained(model):
-    """Which variables of the model each further optimizer trains, by their places."""
+    """Which variables of the model each optimizer trains, by their places."""
     places = {id(variable): place for place, variable in enumerate(model.variables)}
     found = {}
     for name, optimizer in _optimizers(model).items():
         weights = [places.get(id(variable)) for variable in optimizer_lists(optimizer)[1]]
-        if optimizer.built and None not in weights:
+        if optimizer.built and weights and None not in weights:
             found[name] = weights
     return found
 

@@ -167,12 +167,13 @@ class Two(keras.Model):
         for part, optimizer in ((self.first, self.optimizer), (self.second, self.of_second)):
             variables = part.trainable_variables
             optimizer.apply([keras.ops.ones_like(v) for v in variables], variables)
-        return {"apart": keras.ops.sum(self.first.trainable_variables[0])}
+        return {"apart": keras.ops.sum(self.second.trainable_variables[0])}
 
 
 def two(norm):
     model = Two(build(norm), build(norm))
-    model.compile(keras.optimizers.Adam(0.1), keras.optimizers.Adam(0.2))
+    # With momentum a step depends on the ones before.
+    model.compile(keras.optimizers.Adam(0.1), keras.optimizers.SGD(0.2, momentum=0.9))
     return model
 
 
