@@ -1,5 +1,6 @@
 """What every test run shares, on whichever backend KERAS_BACKEND names."""
 
+import gc
 import importlib.metadata
 import os
 
@@ -20,6 +21,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["XLA_FLAGS"] = " ".join(
         filter(None, [os.environ.get("XLA_FLAGS"), "--xla_cpu_parallel_codegen_split_count=1"])
     )
+
+# Backends make many small objects while they trace, and few of them are garbage.
+gc.set_threshold(20_000, 20, 20)
 
 # TensorFlow's convolutions on a CPU take channels first with oneDNN alone, which it switches on by
 # itself on some processors only.
@@ -87,7 +91,7 @@ def no_xla_unasked():
 
 
 @pytest.fixture(autouse=True)
-def quick_compilation(request):
+def quick_compilation(request, monkeypatch):
     """Small programs that run once or twice on JAX: on a CPU nothing is gained by making them fast.
 
     A test of what XLA makes of a program says so with `@pytest.mark.optimized`.
@@ -96,12 +100,26 @@ def quick_compilation(request):
         yield
         return
     import jax
+    from jax._src import compiler
 
     quick = jax.default_backend() == "cpu" and not request.node.get_closest_marker("optimized")
+    if quick:
+        as_always = compiler.get_compile_options
+        monkeypatch.setattr(
+            compiler,
+            "get_compile_options",
+            lambda **said: as_always(**said | without_emitters(said)),
+        )
     before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", quick)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+def without_emitters(said):
+    """XLA's newer way to write code for a fusion takes twice as long as its older one."""
+    overrides = said.get("env_options_overrides") or {}
+    return {"env_options_overrides": overrides | {"xla_cpu_use_fusion_emitters": False}}
 
 
 def _truncated(generator, shape, mean=0.0, stddev=1.0):

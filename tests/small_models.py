@@ -2,15 +2,28 @@
 
 import keras
 import numpy as np
+import pytest
 
 import kerasnorm
 from backend_tools import random_weight
-from layer_table import LAYERS, ROWS
+from daily import daily
+from layer_table import KINDS, LAYERS, ROWS
 
 BACKEND = keras.backend.backend()
 NAMES = tuple(row.name for row in LAYERS)
 # ConsistentNorm holds other layers: it is made from one.
 EVERY_NAME = (*NAMES, "ConsistentNorm")
+# For models that hold many layers: first one of each kind of arithmetic, then all others.
+PARTS = [
+    pytest.param(
+        [name for name in EVERY_NAME if name in (*KINDS, "ConsistentNorm")], id="one of each kind"
+    ),
+    pytest.param(
+        [name for name in EVERY_NAME if name not in (*KINDS, "ConsistentNorm")],
+        id="the others",
+        marks=daily(),
+    ),
+]
 # Sides of the small images of these models, and their channels, which the table's arguments fit.
 IMAGE = (4, 6)
 CHANNELS = 8

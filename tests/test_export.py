@@ -14,6 +14,7 @@ from small_models import (
     EVERY_NAME,
     IMAGE,
     NAMES,
+    PARTS,
     assert_same,
     call,
     images,
@@ -27,7 +28,6 @@ from small_models import (
 
 # Batch sizes that an exported model must take; 1 is what exporters like to fix.
 COUNTS = (1, 5)
-DYNAMIC_NAMES = [name for name in EVERY_NAME if name != "ConvNorm"]
 
 only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="needs TensorFlow")
 only_jax = pytest.mark.skipif(BACKEND != "jax", reason="needs JAX")
@@ -39,17 +39,17 @@ not_torch = pytest.mark.skipif(BACKEND == "torch", reason="Keras cannot: docs/ex
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@pytest.fixture(scope="module")
-def model():
-    """Every layer side by side, trained weights."""
-    return called(randomize(model_of_all(head=False)))
+@pytest.fixture(scope="module", params=PARTS)
+def model(request):
+    """Layers side by side, trained weights."""
+    return called(randomize(model_of_all(names=request.param, head=False)))
 
 
-@pytest.fixture(scope="module")
-def dynamic_model():
-    """The same for images of any size."""
-    model = model_of_all((None, None, CHANNELS), DYNAMIC_NAMES, head=False)
-    return called(randomize(model))
+@pytest.fixture(scope="module", params=PARTS)
+def dynamic_model(request):
+    """The same for images of any size, which ConvNorm does not take."""
+    names = [name for name in request.param if name != "ConvNorm"]
+    return called(randomize(model_of_all((None, None, CHANNELS), names, head=False)))
 
 
 def called(model):
@@ -58,14 +58,15 @@ def called(model):
     return model
 
 
-def agrees(exported, model, sides=(IMAGE,), names=EVERY_NAME):
+def agrees(exported, model, sides=(IMAGE,)):
     """What was exported gives what the model gives, for all sizes of batches and images."""
     for image in sides:
         batch = images(max(COUNTS), image=image)
         # Outputs are those of each image, whatever is beside it.
         outputs = call(model, batch)
         for count in COUNTS:
-            for name, actual, expected in zip(names, exported(batch[:count]), outputs, strict=True):
+            results = exported(batch[:count])
+            for name, actual, expected in zip(model.output_names, results, outputs, strict=True):
                 message = f"{name}, {count} images of {image}"
                 assert actual.shape == expected[:count].shape, message
                 np.testing.assert_allclose(actual, expected[:count], 1e-4, 1e-4, err_msg=message)
@@ -114,7 +115,7 @@ def test_tf_saved_model(model, tmp_path):
 def test_tf_saved_model_of_images_of_any_size(dynamic_model, tmp_path):
     dynamic_model.export(tmp_path / "model", format="tf_saved_model", verbose=False)
     exported = saved_model(tmp_path / "model")
-    agrees(exported, dynamic_model, sides=[IMAGE, (7, 1)], names=DYNAMIC_NAMES)
+    agrees(exported, dynamic_model, sides=[IMAGE, (7, 1)])
 
 
 def test_onnx(model, tmp_path):
@@ -230,7 +231,6 @@ def test_jax_export_of_images_of_any_size(dynamic_model):
         lambda batch: [np.array(output) for output in exported.call(batch)],
         dynamic_model,
         sides=[IMAGE, (7, 1)],
-        names=DYNAMIC_NAMES,
     )
 
 
@@ -255,20 +255,21 @@ def test_what_keras_cannot_export(tmp_path):
 # Quantization and adapters of the layers around
 
 
-def quantized_neighbours():
-    """A model in which Dense layers, which can be quantized, stand around every layer of ours."""
+def quantized_neighbours(names=EVERY_NAME):
+    """A model in which Dense layers, which can be quantized, stand around layers of ours."""
     inputs = keras.Input((5, CHANNELS))
     features = inputs
-    for index, name in enumerate(names_for_rank(3)):
+    for index, name in enumerate(names_for_rank(3, names)):
         features = keras.layers.Dense(CHANNELS, name=f"dense_{index}")(features)
         features = new_layer(name, name=name.lower())(features)
     return randomize(keras.Model(inputs, features))
 
 
 @pytest.mark.parametrize("mode", ["int8", pytest.param("float8", marks=daily())])
-def test_quantizing_a_model_leaves_the_layers(mode, tmp_path):
-    model = quantized_neighbours()
-    layers = [model.get_layer(name.lower()) for name in names_for_rank(3)]
+@pytest.mark.parametrize("names", PARTS)
+def test_quantizing_a_model_leaves_the_layers(names, mode, tmp_path):
+    model = quantized_neighbours(names)
+    layers = [model.get_layer(name.lower()) for name in names_for_rank(3, names)]
     batch = images(image=(5, 1))[:, :, 0]
     before = [(layer.get_config(), weight_values(layer), call(layer, batch)) for layer in layers]
     model.quantize(mode)

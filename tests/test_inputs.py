@@ -15,6 +15,7 @@ from small_models import (
     EVERY_NAME,
     IMAGE,
     NAMES,
+    PARTS,
     assert_same,
     call,
     has_moving_statistics,
@@ -75,19 +76,17 @@ def test_negative_axes_count_from_the_end(name, axis):
     assert_same(call(negative, inputs, True), call(positive, inputs, True))
 
 
-def names_with_dynamic_sides():
-    """The layers that do not know the size of the image beforehand."""
-    return [name for name in EVERY_NAME if name != "ConvNorm"]
-
-
 # How channels come first is the same in every layer with moving statistics.
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
 @pytest.mark.parametrize("axis", [-1, pytest.param(1, marks=daily())])
-def test_unknown_sides(axis):
-    """One model with all layers side by side, so that it is compiled once for each size."""
+@pytest.mark.parametrize("names", PARTS)
+def test_unknown_sides(names, axis):
+    """Layers side by side in one model, so that it is compiled once for each size."""
     names = [
         name
-        for name in names_with_dynamic_sides()
+        for name in names
+        # It has weights for each position.
+        if name != "ConvNorm"
         if axis == -1 or not has_moving_statistics(name) or name == "ModeNorm"
     ]
     shape = (None, None, CHANNELS) if axis == -1 else (CHANNELS, None, None)
@@ -214,15 +213,16 @@ def test_inputs_of_another_dtype(name, dtype):
     "policy",
     ["mixed_float16", *(pytest.param(p, marks=daily()) for p in ("mixed_bfloat16", "bfloat16"))],
 )
-def test_training_in_half_precision(policy, tmp_path):
+@pytest.mark.parametrize("names", PARTS)
+def test_training_in_half_precision(names, policy, tmp_path):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        model = model_of_all()
+        model = model_of_all(names=names)
     finally:
         keras.config.set_dtype_policy(before)
     model.compile("sgd", "mse", jit_compile=BACKEND == "jax")
-    targets = [np.zeros((8, 2), "float32")] * len(EVERY_NAME)
+    targets = [np.zeros((8, 2), "float32")] * len(names)
     history = model.fit(images(8), targets, epochs=2, verbose=0)
     assert np.isfinite(list(history.history.values())).all()
     predictions = call(model, images(8))
@@ -231,7 +231,7 @@ def test_training_in_half_precision(policy, tmp_path):
     # Keras does not get an optimizer that scales the loss back from a file.
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     assert_same(call(loaded, images(8)), predictions, 1e-2)
-    for name in EVERY_NAME:
+    for name in names:
         layer = loaded.get_layer(name.lower())
         assert layer.dtype_policy.name == policy
         assert layer.compute_dtype == policy.removeprefix("mixed_")

@@ -15,6 +15,7 @@ from small_models import (
     CHANNELS,
     EVERY_NAME,
     IMAGE,
+    PARTS,
     assert_same,
     call,
     has_moving_statistics,
@@ -62,12 +63,13 @@ def same_prediction(model, other, inputs=None):
 @pytest.mark.parametrize(
     "run_eagerly", [False, pytest.param(True, marks=daily())], ids=["compiled", "eager"]
 )
-def test_fit_evaluate_predict(run_eagerly):
+@pytest.mark.parametrize("names", PARTS)
+def test_fit_evaluate_predict(names, run_eagerly):
     keras.utils.set_random_seed(0)
     # What XLA and torch's compiler do, which take most of a minute, is a test of its own.
     jit_compile = not run_eagerly and keras.backend.backend() == "jax"
-    model = compiled(model_of_all(), jit_compile, run_eagerly)
-    layers = [model.get_layer(name.lower()) for name in EVERY_NAME]
+    model = compiled(model_of_all(names=names), jit_compile, run_eagerly)
+    layers = [model.get_layer(name.lower()) for name in names]
     before = {layer.name: weight_values(layer) for layer in layers}
     wanted = [targets(8)] * len(layers)
     history = model.fit(images(8), wanted, batch_size=4, epochs=2, verbose=0)
@@ -94,15 +96,16 @@ def test_fit_evaluate_predict(run_eagerly):
 # no number is the largest, and none gets a gradient.
 @pytest.mark.optimized
 @IDLE_BRANCHES
-def test_a_compiled_step_is_an_eager_step():
+@pytest.mark.parametrize("names", PARTS)
+def test_a_compiled_step_is_an_eager_step(names):
     after = {}
     for run_eagerly in (False, True):
-        model = randomize(model_of_all())
+        model = randomize(model_of_all(names=names))
         jit_compile = not run_eagerly and keras.backend.backend() != "torch"
         model.compile(
             keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile, run_eagerly=run_eagerly
         )
-        model.train_on_batch(images(), [targets(4)] * len(EVERY_NAME))
+        model.train_on_batch(images(), [targets(4)] * len(names))
         after[run_eagerly] = {w.path: numpy(w.value) for w in model.weights}
     for path, value in after[True].items():
         np.testing.assert_allclose(after[False][path], value, 1e-4, 1e-4, err_msg=path)
@@ -486,10 +489,11 @@ def test_subclassed_model(tmp_path):
     same_prediction(model, other)
 
 
-def test_shared_layers(tmp_path):
-    shared = model_of_all(head=False)
+@pytest.mark.parametrize("names", PARTS)
+def test_shared_layers(names, tmp_path):
+    shared = model_of_all(names=names, head=False)
     inputs = [keras.Input((*IMAGE, CHANNELS)) for _ in range(2)]
-    layers = [new_layer(name) for name in EVERY_NAME]
+    layers = [new_layer(name) for name in names]
     model = keras.Model(inputs, [layer(one) for layer in layers for one in inputs])
     assert len(model.weights) == sum(len(layer.weights) for layer in layers)
     randomize(model)

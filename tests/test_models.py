@@ -114,13 +114,19 @@ CASES = {
     ),
 }
 PREDICTED = ("LeNet-mode_group", "encoder-layer")
-# An architecture is the same code on every backend. On JAX compiling the step of each takes long.
-ON_JAX = ("basic-mode-first", "bottleneck-ilm_group", "MLP-mode", "LeNet-consistent", *PREDICTED)
+# An architecture is the same code on every backend, and a step of each takes long to trace.
+EVERYWHERE = (
+    "basic-mode-first",
+    "bottleneck-ilm_group",
+    "MLP-mode",
+    "LeNet-consistent",
+    *PREDICTED,
+)
 
 
 def cases():
     for case in CASES:
-        yield pytest.param(case, marks=daily(BACKEND != "jax" or case in ON_JAX))
+        yield pytest.param(case, marks=daily(case in EVERYWHERE))
 
 
 def batch_for(model, options, count=4):

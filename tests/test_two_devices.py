@@ -21,6 +21,8 @@ CASES = {
 }
 
 
+# As in conftest.py, for a process that XLA reads its flags in.
+QUICK_COMPILATION = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 # What C++ says where one of torch's threads is left when the interpreter goes; rare, and harmless.
 LEFT_THREAD = "terminate called without an active exception"
 
@@ -36,7 +38,7 @@ def run_on_two_devices(*command, timeout=300, attempts=3, **environment):
     }
     environments = [environment]
     if BACKEND == "jax":
-        environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {QUICK_COMPILATION}"
         environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if BACKEND == "torch":
         with socket.socket() as free:
