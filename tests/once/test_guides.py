@@ -13,7 +13,7 @@ import pytest
 import kerasnorm
 import search
 from docs import norm_pages, notebooks
-from readme import DOCS, PAGES, README, blocks, code_of, commands, lost_links
+from readme import DOCS, PAGES, README, blocks, broken_tables, code_of, commands, lost_links
 from search import cli, early
 
 NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
@@ -146,3 +146,9 @@ def test_the_picture_is_small():
 @pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
 def test_links_lead_somewhere(page):
     assert lost_links(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
+def test_tables_are_tables(page):
+    """A row after an empty line is text, with its bars."""
+    assert broken_tables(page) == []
