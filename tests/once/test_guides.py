@@ -12,6 +12,7 @@ import pytest
 
 import kerasnorm
 import search
+import walk
 from docs import norm_pages, notebooks
 from readme import DOCS, PAGES, README, blocks, broken_tables, code_of, commands, lost_links
 from search import cli, early
@@ -128,6 +129,13 @@ def test_the_commands_of_the_other_pages_are_the_readmes():
         lines = [line for block in blocks("sh", PAGES[name]) for line in block.splitlines()]
         assert lines
         assert set(lines) <= allowed
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_the_walk_finds_what_installs_each_backend(backend, tmp_path):
+    """`make walk` needs the network."""
+    wanted = [f"pip install '.[{backend},search]'", f"export KERAS_BACKEND={backend}"]
+    assert walk.Walk(tmp_path, backend).installation() == wanted
 
 
 def test_every_option_is_in_the_table():
