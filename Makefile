@@ -181,6 +181,10 @@ search: $(SEARCH_VENV)/.installed ## search the norms of a small ResNet on digit
 dist: ## build the wheel and the sdist into dist/, and try each in a clean environment
 	$(PYTHON) tests/distributions.py --out dist $(ARGS)
 
+.PHONY: walk
+walk: ## walk the way of a newcomer on each backend, and time it (KERAS_BACKEND=... for one)
+	$(PYTHON) tests/walk.py $(KERAS_BACKEND) $(ARGS)
+
 .PHONY: clean
 clean: ## remove .venv, caches and build results
 	rm -rf $(VENV) .venv-search build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

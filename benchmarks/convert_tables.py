@@ -249,8 +249,10 @@ def _draw_at_once(panel, found):
             bars.append((f"{word}\n{way}", [e["accuracy"] for e in entries], color))
     for place, (_, values, color) in enumerate(bars):
         if values:
-            mean, low, _ = mean_interval([100 * value for value in values])
-            panel.bar(place, mean, color=color, yerr=None if low is None else mean - low)
+            mean, low, high = mean_interval([100 * value for value in values])
+            # No accuracy is above 100; the numbers stand there.
+            spread = None if low is None else [[mean - low], [min(high, 100) - mean]]
+            panel.bar(place, mean, color=color, yerr=spread)
             panel.text(place, 103, f"{mean:.1f}", ha="center", fontsize=8)
     panel.set_xticks(range(len(bars)), [name for name, *_ in bars], fontsize=6)
     panel.set_ylim(0, 110)

@@ -46,6 +46,37 @@ def blocks(language, page=README):
     return re.findall(pattern, page.read_text(), re.DOTALL | re.MULTILINE)
 
 
+def prose(page):
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page):
+    """What a link into a page may name: its headings, as GitHub and the site spell them."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def lost_links(page):
+    """The links of a page that lead to no file or to no heading; those to elsewhere aside."""
+    lost = []
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text()):
+        path = page.parent / target if target else page
+        if target.startswith("https://"):
+            continue
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            lost.append(f"{target}#{anchor}" if anchor else target)
+    return lost
+
+
+def broken_tables(page):
+    """The first lines of those tables of a page that no renderer takes for one."""
+    tables = (rows.splitlines() for rows in re.findall(r"(?:^\|.*\n)+", prose(page), re.MULTILINE))
+    return [
+        rows[0] for rows in tables if not re.fullmatch(r"\|( *:?-+:? *\|)+", "".join(rows[1:2]))
+    ]
+
+
 def code_of(name):
     """The Python code of a page of docs, with less work; empty where it has none."""
     code = "\n".join(blocks("python", PAGES[name]))

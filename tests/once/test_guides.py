@@ -12,8 +12,9 @@ import pytest
 
 import kerasnorm
 import search
+import walk
 from docs import norm_pages, notebooks
-from readme import DOCS, PAGES, README, blocks, code_of, commands
+from readme import DOCS, PAGES, README, blocks, broken_tables, code_of, commands, lost_links
 from search import cli, early
 
 NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
@@ -130,6 +131,13 @@ def test_the_commands_of_the_other_pages_are_the_readmes():
         assert set(lines) <= allowed
 
 
+@pytest.mark.parametrize("backend", NAMES)
+def test_the_walk_finds_what_installs_each_backend(backend, tmp_path):
+    """`make walk` needs the network."""
+    wanted = [f"pip install '.[{backend},search]'", f"export KERAS_BACKEND={backend}"]
+    assert walk.Walk(tmp_path, backend).installation() == wanted
+
+
 def test_every_option_is_in_the_table():
     text = SEARCHING.read_text()
     for action in cli.parser()._actions:
@@ -145,5 +153,10 @@ def test_the_picture_is_small():
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-        assert target.startswith("https://") or (page.parent / target).exists(), target
+    assert lost_links(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
+def test_tables_are_tables(page):
+    """A row after an empty line is text, with its bars."""
+    assert broken_tables(page) == []

@@ -15,6 +15,7 @@ import zipfile
 import numpy as np
 import pytest
 
+import hatch_build
 import kerasnorm
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -388,3 +389,40 @@ def test_whatever_is_installed_is_pinned():
         installed.pop(own, None)
     versions = pinned()
     assert {name: versions.get(name) for name in installed} == installed
+
+
+@pytest.mark.parametrize("address", ["", "https://example.org/o/k", "https://example.org/o/k/"])
+def test_the_address_of_the_repository_is_filled_in(address, monkeypatch):
+    """No file has it: the release workflow knows it."""
+    monkeypatch.setenv("SOURCE_URL", address)
+    metadata = {"version": "9.8.7"}
+    hatch_build.Address(str(ROOT), {}).update(metadata)
+    text = metadata["readme"]["text"]
+    if not address:
+        assert metadata["urls"] == {}
+        assert text == (ROOT / "README.md").read_text()
+        return
+    files = "https://example.org/o/k/blob/v9.8.7"
+    assert metadata["urls"]["Repository"] == "https://example.org/o/k"
+    assert metadata["urls"]["Changelog"] == f"{files}/CHANGELOG.md"
+    assert f"]({files}/docs/convert.png?raw=true)" in text
+    assert f"]({files}/docs/convert.md)" in text
+    assert set(re.findall(r"\]\((\w*:?/?/?)", text)) == {"https://"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name
+)
+def test_what_the_workflows_run_exists(path):
+    text = path.read_text()
+    targets = re.findall(r"^\s*- run: make (\w[\w -]*)$", text, re.MULTILINE)
+    for block in re.findall(r"target:\n((?: +- .*\n)+)", text):
+        targets += re.findall(r"- (.*)", block)
+    files = re.findall(r"python ([\w/]+\.py)", text)
+    assert targets or files
+    wanted = [target for line in targets for target in line.split()]
+    if wanted:
+        asked = ["make", "--dry-run", *wanted]
+        done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert all((ROOT / name).is_file() for name in files)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks import results, show, tables
-from readme import README, ROOT, commands, write_files
+from readme import README, ROOT, commands, lost_links, write_files
 
 # Whatever comes last on a command line counts.
 LITTLE = "--trials 1 --epochs 1 --seeds 0 --placements all --norms batch"
@@ -114,6 +114,6 @@ def test_the_speed_table_is_that_of_the_results():
     assert rest.partition(end)[0].strip() == tables.overview(runs).markdown()
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README.read_text()))
-def test_links_lead_somewhere(target):
-    assert target.startswith("https://") or (ROOT / target).exists()
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(name):
+    assert lost_links(ROOT / name) == []
