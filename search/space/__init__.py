@@ -192,7 +192,7 @@ class NormSpace:
         elif choice.range:
             low, high = choice.values
             hp.Float(choice.name, low, high, sampling="log", default=choice.default)
-        elif choice.values == (False, True):
+        elif choice.values == (False, True) and isinstance(choice.default, bool):
             hp.Boolean(choice.name, default=choice.default)
         else:
             hp.Choice(choice.name, list(choice.values), default=choice.default, ordered=False)
