@@ -103,6 +103,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="how many images a conversion sees, without labels (default: 512)",
     )
+    searched.add_argument(
+        "--frozen-epochs",
+        type=_list_of(_integer(0)),
+        default=[0],
+        metavar="N",
+        help="in the first N epochs the norms of a trained --model train alone, and all its other "
+        "weights are frozen; several numbers with commas between are searched, the default first "
+        "(default: 0)",
+    )
     what = top.add_argument_group("data")
     what.add_argument(
         "--data",
@@ -157,9 +166,10 @@ def parser() -> argparse.ArgumentParser:
     )
     space.add_argument(
         "--learning-rates",
-        type=_list_of(_positive),
+        type=_rates,
         metavar="A,B,...",
-        help="search the learning rate too: comma-separated numbers, the default first",
+        help="search the learning rate too: comma-separated numbers, the default first; or a "
+        "range, such as 0.0001..0.01",
     )
     space.add_argument(
         "--batch-sizes",
@@ -498,6 +508,7 @@ def _run_with(executor, options):
         "placements": options.placements,
         "learning_rates": options.learning_rates,
         "batch_sizes": options.batch_sizes,
+        "frozen_epochs": options.frozen_epochs,
         "transforms": options.transforms
         and [None, *map(_transform, options.transforms.split(","))],
     }
@@ -689,6 +700,8 @@ def _words(options, backend):
             command.append(flag)
         elif name == "image_size":
             command += [flag, "x".join(map(str, value))]
+        elif isinstance(value, tuple):
+            command += [flag, "..".join(map(str, value[1:]))]
         else:
             command += [flag, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
     return command
@@ -749,6 +762,17 @@ def _positive(text):
         if 0 < float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"{text!r}. Needed: a number above 0")
+
+
+def _rates(text):
+    """Comma-separated numbers, or `("range", lowest, highest)` of `LOW..HIGH`."""
+    low, dots, high = text.partition("..")
+    if not dots:
+        return _list_of(_positive)(text)
+    low, high = _positive(low), _positive(high)
+    if not low < high:
+        raise argparse.ArgumentTypeError(f"{text!r}. Needed: LOW..HIGH, such as 0.0001..0.01")
+    return "range", low, high
 
 
 def _list_of(convert):

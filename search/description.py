@@ -151,6 +151,8 @@ class Search(Description):
         chosen = ["oracle", "trials", "epochs", "seeds", "seed", "batch_size", "learning_rate"]
         chosen += ["splits"] if self.splits > 1 else []
         arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in chosen)
+        if frozen := self.trained.get("frozen_epochs"):
+            arguments += f", frozen_epochs={frozen}"
         objective = f"{self.objective.name}:{self.objective.direction}"
         if self.measure != Measure():
             arguments += f", measure={f'{self.measure.name}:{self.measure.direction}'!r}"

@@ -39,6 +39,7 @@ def check(options):
     """
     _check_words(options)
     splits.check(options.splits, splits.seeds_for(options.seeds, options.splits))
+    _check_frozen(max(options.frozen_epochs), options)
     if options.model is not None:
         if options.width is not None:
             raise BadInput(
@@ -121,6 +122,19 @@ def split_place(place, flag="--model"):
     except (SyntaxError, ValueError) as error:
         raise BadInput(f"{flag} {place!r}: {error}. Needed: a file of Python.") from error
     return module, name
+
+
+def _check_frozen(most, options):
+    """Refuse frozen epochs where no weights are to start from, or too many of them."""
+    if most and options.model is None:
+        raise BadInput(
+            f"--frozen-epochs {most} without --model, so there are no weights to start from. "
+            "Needed: a trained --model, or --frozen-epochs 0."
+        )
+    if most and most >= options.epochs:
+        raise BadInput(
+            f"--frozen-epochs {most} of --epochs {options.epochs}. Needed: fewer than the epochs."
+        )
 
 
 def _check_folder(out):

@@ -15,7 +15,7 @@ from kerasnorm import models
 from kerasnorm.surgery.find import is_graph
 from kerasnorm.surgery.rebuild import rebuild
 from kerasnorm.surgery.recompile import compile_like
-from search import fingerprint
+from search import fingerprint, freezing
 from search.data.parts import Form
 from search.errors import BadInput, SearchError, one_line, unknown
 from search.fitting import (
@@ -26,7 +26,7 @@ from search.fitting import (
     usual_compilation,
 )
 from search.names import is_saved
-from search.space import NormSpace, Place
+from search.space import NormSpace, Place, epochs_of
 
 # How the norms of a trained model begin.
 STARTS = ("fresh", "preserved", "converted")
@@ -61,6 +61,9 @@ class NormHyperModel(keras_tuner.HyperModel):
             `kerasnorm.calibrate`.
         start_data: unlabelled inputs for `"converted"`, arrays as `calibrate` takes them.
         start_examples: how many of them at most.
+        frozen_epochs: in how many of the first epochs the norms of a Keras model train alone, while
+            all its other weights are frozen; several are searched, the default first. The model as
+            it is (None in place of a spec) trains its own norms first.
         input_shape, classes: of the data. An architecture given by its name needs them; any other
             network is refused where it does not fit them.
         form: the same for any task, as `search.data.Data.form` has it.
@@ -109,6 +112,7 @@ class NormHyperModel(keras_tuner.HyperModel):
         start_examples=512,
         form=None,
         tried=None,
+        frozen_epochs=0,
         **options,
     ):
         super().__init__(name="norms")
@@ -135,6 +139,11 @@ class NormHyperModel(keras_tuner.HyperModel):
             raise BadInput(f"space and {', '.join(options)} were given. Needed: one or the other.")
         if transforms and space is None:
             options.setdefault("branches", range(1, len(transforms) + 1))
+        frozen = epochs_of(frozen_epochs)
+        # Where a norm was not tried, as among the baselines, it is the first of those searched.
+        self.frozen_epochs = frozen[0]
+        if len(frozen) > 1:
+            options["frozen_epochs"] = frozen
         self.space = self._own_space(options) if space is None else space
         if max(self.space.branches) > len(transforms or [None]):
             raise BadInput(
@@ -142,9 +151,28 @@ class NormHyperModel(keras_tuner.HyperModel):
                 f"{len(transforms or [])} transforms. Needed: transforms=[None, ...], one for "
                 "each branch."
             )
+        self.check_frozen_epochs()
         if self._first is not None:
             self._fingerprint = self._fingerprint_of(self._first)
             self._first = None
+
+    def check_frozen_epochs(self, epochs=None):
+        """Refuse frozen epochs of a network without weights, or no fewer than those of a training.
+
+        Args:
+            epochs: of a full training; None where they are not known yet.
+        """
+        most = max(self.frozen_epochs, *self.space.frozen_epochs)
+        if most and not isinstance(self.network, keras.Model):
+            raise BadInput(
+                f"frozen_epochs={most} and a network that is no Keras model, so it has no weights "
+                "to start from. Needed: a trained Keras model, or frozen_epochs=0."
+            )
+        if most and epochs is not None and most >= epochs:
+            raise BadInput(
+                f"frozen_epochs={most} of {epochs} epochs. Needed: fewer than the epochs of a "
+                "training."
+            )
 
     def fingerprint(self):
         """What the network is and how it is trained, as `search.fingerprint` tells it.
@@ -163,6 +191,8 @@ class NormHyperModel(keras_tuner.HyperModel):
             network = fingerprint.of_network(self.network if given else model, weights=given)
             self._finish(model, self.space.active({}))
             self.evaluates, self.model_name = evaluates(model), model.name
+            if max(self.frozen_epochs, *self.space.frozen_epochs):
+                freezing.check(model)
             if self._tried is not None:
                 self._tried(model)
             trained = {"network": network, "training": fingerprint.of_training(model)}
@@ -170,6 +200,8 @@ class NormHyperModel(keras_tuner.HyperModel):
                 trained["start"] = {"norms": self.start, "examples": self.start_examples}
             elif self.start != "fresh":
                 trained["start"] = {"norms": self.start}
+            if self.frozen_epochs:
+                trained["frozen_epochs"] = self.frozen_epochs
             return trained
         except SearchError:
             raise
@@ -229,10 +261,13 @@ class NormHyperModel(keras_tuner.HyperModel):
                 ) from error
 
     def fit(self, hp, model, *args, **kwargs):
-        """Train; a searched batch size counts for arrays."""
+        """Train, the norms first; a searched batch size counts for arrays."""
         size = hp.values.get("batch_size")
         if size is not None and hasattr(args[0] if args else kwargs.get("x"), "shape"):
             kwargs["batch_size"] = size
+        frozen = hp.values.get("frozen_epochs", self.frozen_epochs)
+        if kwargs.get("initial_epoch", 0) < frozen:
+            return freezing.fit(model, frozen, args, kwargs)
         return model.fit(*args, **kwargs)
 
     def _compile(self, model, values):

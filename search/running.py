@@ -127,6 +127,7 @@ def run(
     margin=None,
     splits=1,
     callbacks=None,
+    frozen_epochs=0,
 ):
     """Search the norms of a network on some data, and say how sure the answer is.
 
@@ -206,6 +207,9 @@ def run(
         callbacks: of each training: a list of Keras's callbacks, which are copied, or a function
             without arguments that returns a new list. Where one writes, as `ModelCheckpoint` does,
             each training gets a folder of its own.
+        frozen_epochs: in how many of the first epochs the norms of a Keras model train alone, while
+            all its other weights are frozen; a list is searched, the default first. Each training
+            has them, that of the model as it is too. Fewer than `epochs`.
 
     Returns:
         A `Result`.
@@ -276,7 +280,9 @@ def run(
         placements=placements,
         learning_rates=learning_rates,
         batch_sizes=batch_sizes,
+        frozen_epochs=frozen_epochs,
     )
+    hypermodel.check_frozen_epochs(epochs)
     trained = hypermodel.fingerprint()
     chosen_objective = _objective(objective, loaded, hypermodel, chosen_measure, callbacks)
     description = Search(

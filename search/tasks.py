@@ -8,7 +8,7 @@ from search.data.splits import split_of
 from search.names import ORIGINAL
 from search.oracle import OWN_PREFIX
 from search.rows import TrialRow
-from search.space import NormSpace, words
+from search.space import NormSpace, besides, words
 from search.store import Store
 from search.task import Task
 
@@ -37,8 +37,7 @@ def task_for(
     if space is not None:
         spec = space.spec_from(values)
         shown = space.active(values)
-        others = [f"{k} {v:g}" for k in ("learning_rate", "batch_size") if (v := shown.get(k))]
-        said = ", ".join([words(spec), *others])
+        said = ", ".join([words(spec), *besides(shown)])
     else:
         spec = None
         shown = {key: value for key, value in values.items() if key not in own}

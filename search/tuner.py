@@ -12,6 +12,7 @@ from rich.text import Text
 from search import executors, fingerprint, stopping
 from search.description import Tuning
 from search.errors import BadInput, NothingCompleted, one_line
+from search.hypermodel import NormHyperModel
 from search.jsonable import jsonable
 from search.names import refuse_kerastuner_roles
 from search.objective import Objective
@@ -153,6 +154,8 @@ class NormTuner(keras_tuner.Tuner):
         verbose = fit_kwargs.pop("verbose", "auto")
         epochs = fit_kwargs.pop("epochs", None) or self.epochs or 1
         progress = Progress(self.max_trials, epochs, self.oracle.objective) if verbose else None
+        if isinstance(self.hypermodel, NormHyperModel):
+            self.hypermodel.check_frozen_epochs(epochs)
         # Declared by a NormSpace, the space is part of the search; found on the way, it cannot be.
         rows = None if self.space is None else self.space.rows()
         description = Tuning(

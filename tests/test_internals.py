@@ -154,3 +154,44 @@ def test_tensorflow():
     tf.function(identity)(tf.ones(()))
     (new,) = set(internals_tensorflow.gradient_register()) - before
     assert new.startswith("CustomGradient-")
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
+def test_a_part_of_the_weights_is_trained(scaled):
+    layers = [keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer, "mse", jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    x, y = np.ones((8, 4), "float32"), np.ones((8, 1), "float32")
+    state = len(optimizer.variables)
+    first = model.layers[0]
+    keras_internals.set_own_trainable(first, False)
+    assert not first.trainable
+    assert all(weight.trainable for weight in first.weights)
+    for weight in first.weights:
+        weight.trainable = False
+    widen = keras_internals.narrow_optimizer(optimizer, model.trainable_variables)
+
+    def steps():
+        before = [layer.get_weights()[0] for layer in model.layers]
+        model.fit(x, y, epochs=1, verbose=0, callbacks=[switch])
+        after = [layer.get_weights()[0] for layer in model.layers]
+        return [not np.array_equal(a, b) for a, b in zip(before, after, strict=True)]
+
+    class Switch(keras.callbacks.Callback):
+        function = None
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.function = keras_internals.train_by(model, self.function)
+
+    switch = Switch()
+    assert steps() == [False, True]
+    widen()
+    first.trainable = True
+    switch.function = None
+    assert steps() == [True, True]
+    assert len(optimizer.variables) == state

@@ -159,3 +159,65 @@ OPTIMIZER_LISTS = ("_variables", "_trainable_variables")
 def optimizer_lists(optimizer):
     """A built optimizer's own variables, and the weights that it trains in their order."""
     return tuple(getattr(optimizer, name) for name in OPTIMIZER_LISTS)
+
+
+def narrow_optimizer(optimizer, variables):
+    """Let a built optimizer train some of its weights only, with the state of all of them kept.
+
+    `BaseOptimizer._trainable_variables` and `_trainable_variables_indices`: on JAX an optimizer
+    takes the very weights that it was built with, and no fewer. Both are put past `__setattr__`,
+    which on TensorFlow would wrap and track them.
+
+    Args:
+        optimizer: a built optimizer.
+        variables: the weights to train.
+
+    Returns:
+        A function that lets it train all of them again.
+    """
+    wanted = {id(variable) for variable in variables}
+    inner = getattr(optimizer, "inner_optimizer", None)
+    undo = [] if inner is None else [narrow_optimizer(inner, variables)]
+    own = vars(optimizer)
+    names = ("_trainable_variables", "_trainable_variables_indices")
+    before = {name: own[name] for name in names}
+    trained = [one for one in before["_trainable_variables"] if id(one) in wanted]
+    keys = {optimizer._var_key(one) for one in trained}
+    own["_trainable_variables"] = trained
+    own["_trainable_variables_indices"] = {
+        # The places in the lists of its state, which stay as long as they are.
+        key: place
+        for key, place in before["_trainable_variables_indices"].items()
+        if key in keys
+    }
+
+    def widen():
+        own.update(before)
+        for one in undo:
+            one()
+
+    return widen
+
+
+def set_own_trainable(layer, value):
+    """Set a layer's own `trainable`, and not that of its weights and of the layers in it.
+
+    `Layer._trainable`: the public setter reaches all of them.
+    """
+    layer._trainable = value
+
+
+def train_by(model, function):
+    """Let a model train by a function that its `make_train_function` made, or by a new one.
+
+    `JAXTrainer._record_training_state_sharding_spec`, up to Keras 3.10: `fit` notes before the
+    first epoch which weights are trained.
+
+    Returns:
+        The function.
+    """
+    model.train_function = function
+    model.make_train_function()
+    if hasattr(model, "_record_training_state_sharding_spec"):
+        model._record_training_state_sharding_spec()
+    return model.train_function

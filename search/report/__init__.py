@@ -208,6 +208,7 @@ def _facts(trial_rows, run_rows, manifest, answer):
         ),
         ("objective", manifest.get("objective")),
         ("oracle", manifest.get("oracle")),
+        ("frozen epochs", manifest.get("frozen_epochs")),
         ("task", data.get("task")),
         ("classes", data.get("classes")),
         ("backend", manifest.get("backend")),

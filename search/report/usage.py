@@ -45,7 +45,7 @@ def code(answer: answers.Answer) -> str:
         )
     chosen = [
         f"{name} {formats.number(answer.best_values[name])}"
-        for name in ("learning_rate", "batch_size")
+        for name in ("learning_rate", "batch_size", "frozen_epochs")
         if answer.best_values.get(name) is not None
     ]
     if chosen:

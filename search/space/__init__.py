@@ -12,14 +12,16 @@ from typing import Any
 from kerasnorm.registry import row_of, rows
 from search.errors import BadInput, unknown
 from search.names import PLACEMENTS, PLAIN
-from search.space.choices import Choice, listed
+from search.space.choices import Choice, epochs_of, listed
 from search.space.places import Place, legal_arguments, norm_name, sites_of
-from search.space.wording import words
+from search.space.wording import besides, words
 
 __all__ = [
     "Choice",
     "NormSpace",
     "Place",
+    "besides",
+    "epochs_of",
     "legal_arguments",
     "norm_name",
     "sites_of",
@@ -42,6 +44,8 @@ class NormSpace:
             is not placed.
         learning_rates, batch_sizes: further choices, the default first. Learning rates may be a
             pair `("range", lowest, highest)`.
+        frozen_epochs: numbers of epochs to choose from in which the norms of a trained model train
+            alone, the default first.
         branches: numbers of transformations for Consistent Normalization to choose from, the
             default first; 1 is none.
 
@@ -70,8 +74,10 @@ class NormSpace:
         learning_rates=None,
         batch_sizes=None,
         branches=None,
+        frozen_epochs=0,
     ):
         self.sites = sites_of(sites)
+        self.frozen_epochs = epochs_of(frozen_epochs)
         self.branches = (1,) if branches is None else tuple(branches)
         self.left_out = {}
         norms = _searched() if norms is None else _split("norms", norms)
@@ -93,8 +99,14 @@ class NormSpace:
             *self._declared_norms(),
             *listed("learning_rate", learning_rates),
             *listed("batch_size", batch_sizes),
+            *self._frozen_epochs(),
             *listed("branches", branches and self.branches),
         ]
+
+    def _frozen_epochs(self):
+        """The choice of them, where there is one."""
+        name, values = "frozen_epochs", self.frozen_epochs
+        return [Choice(name, values, argument=name)] if len(values) > 1 else []
 
     # Legality.
 
@@ -180,7 +192,7 @@ class NormSpace:
         elif choice.range:
             low, high = choice.values
             hp.Float(choice.name, low, high, sampling="log", default=choice.default)
-        elif choice.values == (False, True):
+        elif choice.values == (False, True) and isinstance(choice.default, bool):
             hp.Boolean(choice.name, default=choice.default)
         else:
             hp.Choice(choice.name, list(choice.values), default=choice.default, ordered=False)
@@ -245,7 +257,7 @@ class NormSpace:
         others = {
             name: value
             for name, value in self.active(values).items()
-            if name in ("learning_rate", "batch_size")
+            if name in ("learning_rate", "batch_size", "frozen_epochs")
         }
         return json.dumps([self.spec_from(values), others], sort_keys=True)
 

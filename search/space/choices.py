@@ -41,7 +41,25 @@ def listed(name, values):
         return []
     values = tuple(values)
     if values and values[0] == "range":
+        if len(values) != 3 or not 0 < values[1] < values[2]:
+            raise BadInput(f"{name}: {values!r}. Needed: ('range', lowest, highest), above 0.")
         return [Choice(name, values[1:], argument=name, range=True)]
     if not values or any(isinstance(v, bool) or not v > 0 for v in values):
         raise BadInput(f"{name}: {values!r}. Needed: positive numbers, the default first.")
     return [Choice(name, values, argument=name)]
+
+
+def epochs_of(given):
+    """Numbers of frozen epochs as a tuple, the default first.
+
+    >>> from search.space import epochs_of
+    >>> epochs_of(2), epochs_of([0, 2, 5])
+    ((2,), (0, 2, 5))
+    """
+    found = tuple(dict.fromkeys(given)) if isinstance(given, (list, tuple, range)) else (given,)
+    if not found or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in found):
+        raise BadInput(
+            f"frozen_epochs={given!r}. Needed: an integer of at least 0, or several to search, the "
+            "default first."
+        )
+    return found

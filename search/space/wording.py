@@ -2,6 +2,7 @@
 
 from kerasnorm.norms import NormRow
 from kerasnorm.registry import is_known, row_of
+from search import formats
 
 # Of arguments that no search chooses, or that one brings along.
 _PHRASES = {"kernel_sizes": "kernels {}", "groups": "{} groups"}
@@ -38,6 +39,18 @@ def words(spec):
     said = [row.words]
     said += [phrases.get(key, f"{key} {{}}").format(_shown(v)) for key, v in spec.items()]
     return ", ".join(said)
+
+
+def besides(values):
+    """The hyperparameters besides the norm in words, those that a training has.
+
+    >>> from search.space import besides
+    >>> besides({"norm": "mode", "learning_rate": 0.01, "frozen_epochs": 2})
+    ['learning_rate 0.01', '2 frozen epochs']
+    """
+    said = [f"{k} {values[k]:g}" for k in ("learning_rate", "batch_size") if values.get(k)]
+    frozen = values.get("frozen_epochs")
+    return [*said, *([formats.count(frozen, "frozen epoch")] if frozen else [])]
 
 
 def _shown(value):
