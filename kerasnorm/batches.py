@@ -17,6 +17,16 @@ def each_batch(data):
     """Pairs of the inputs and the labels of each batch; labels are None where there are none.
 
     Args:
+        data: as `each_weighted_batch` takes them.
+    """
+    for x, y, _ in each_weighted_batch(data):
+        yield x, y
+
+
+def each_weighted_batch(data):
+    """Inputs, labels and weights of the examples of each batch; None for what there is not.
+
+    Args:
         data: a `keras.utils.PyDataset`, or an iterable such as a `tf.data.Dataset`, a `DataLoader`
             or a generator, of the inputs `x`, or of `(x, y)`, or of `(x, y, sample_weight)`.
     """
@@ -24,7 +34,7 @@ def each_batch(data):
         known = data.num_batches
         data = map(data.__getitem__, itertools.count() if known is None else range(known))
     for batch in data:
-        yield keras.utils.unpack_x_y_sample_weight(batch)[:2]
+        yield keras.utils.unpack_x_y_sample_weight(batch)
 
 
 def as_arrays(data):
@@ -53,7 +63,7 @@ def as_taken(model, inputs):
             f"as model '{model.name}' has inputs; or batches."
         )
     if isinstance(inputs, dict):
-        names = list(structure) if isinstance(structure, dict) else model.input_names
+        names = list(structure) if isinstance(structure, dict) else [one.name for one in model.inputs]
         if set(names) == set(inputs) and not isinstance(structure, dict):
             given = [inputs[name] for name in names]
     return keras.tree.pack_sequence_as(structure, given)
