@@ -62,8 +62,8 @@ def as_taken(model, inputs):
             f"the data have {len(given)} arrays for each example. Needed: {len(wanted)}, as many "
             f"as model '{model.name}' has inputs; or batches."
         )
-    if isinstance(inputs, dict):
-        names = list(structure) if isinstance(structure, dict) else [one.name for one in model.inputs]
-        if set(names) == set(inputs) and not isinstance(structure, dict):
+    if isinstance(inputs, dict) and not isinstance(structure, dict):
+        names = [one.name for one in model.inputs]
+        if set(names) == set(inputs):
             given = [inputs[name] for name in names]
     return keras.tree.pack_sequence_as(structure, given)

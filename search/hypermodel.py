@@ -12,6 +12,7 @@ import numpy as np
 
 import kerasnorm
 from kerasnorm import models
+from kerasnorm.batches import are_inputs
 from kerasnorm.surgery.find import is_graph
 from kerasnorm.surgery.rebuild import rebuild
 from kerasnorm.surgery.recompile import compile_like
@@ -231,7 +232,7 @@ class NormHyperModel(keras_tuner.HyperModel):
     def fit(self, hp, model, *args, **kwargs):
         """Train; a searched batch size counts for arrays."""
         size = hp.values.get("batch_size")
-        if size is not None and hasattr(args[0] if args else kwargs.get("x"), "shape"):
+        if size is not None and are_inputs(args[0] if args else kwargs.get("x")):
             kwargs["batch_size"] = size
         return model.fit(*args, **kwargs)
 
@@ -296,6 +297,11 @@ class NormHyperModel(keras_tuner.HyperModel):
         form = self.form
         if form is None:
             raise BadInput(f"architecture {network!r} needs input_shape and classes.")
+        if not (isinstance(form.input_shape, tuple) and isinstance(form.output_shape, tuple)):
+            raise BadInput(
+                f"architecture {network!r} has one input and one output, and the data have "
+                "several. Needed: a model of your own."
+            )
         if form.task == "compiled":
             raise BadInput(
                 f"task='compiled' and the architecture {network!r}, which is not. Needed: a "

@@ -17,6 +17,7 @@ from search.answer.results import FEWEST_SEEDS
 from search.answer.sequential import MOST_SEEDS
 from search.batches import Batches
 from search.callbacks import Callbacks
+from search.data import nests
 from search.data.splits import Splits, seeds_for
 from search.data.splits import check as check_splits
 from search.description import Search, architecture_of, transforms_of
@@ -256,7 +257,9 @@ def run(
     callbacks_are = callbacks.described()
     if objective is not None and not _is_measure(objective):
         objective_of(objective)
-    chosen_measure, by = measuring.chosen(measure, loaded.task)
+    chosen_measure, by = measuring.chosen(
+        measure, loaded.task, several=nests.are_several(loaded.train.y)
+    )
     splitted = Splits(loaded, splits, seed)
     test = measuring.Test(splitted, chosen_measure, by)
     augmentation = datasets.checked_augmentation(loaded, augmentation)

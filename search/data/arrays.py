@@ -118,9 +118,7 @@ def _task_of(x, y):
     if y.dtype.kind == "f" and y.size and not (y == np.round(y)).all():
         return "regression"
     whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and y.size)
-    pixels = any(
-        len(sides) > 1 and y.shape[1:] in (sides, (*sides, 1)) for sides in _sides_of(x)
-    )
+    pixels = any(len(sides) > 1 and y.shape[1:] in (sides, (*sides, 1)) for sides in _sides_of(x))
     return "segmentation" if whole and pixels else "classification"
 
 
@@ -235,14 +233,14 @@ def _floats(name, x):
     """Finite numbers; those of images between 0 and 1."""
     if x.dtype == np.uint8:
         x = x.astype("float32") / 255
-    x = np.ascontiguousarray(x, dtype="float32")
+    x = np.asarray(x, "float32", order="C")
     if not np.isfinite(x).all():
         raise BadInput(f"data: {name} holds NaN or infinite values. Needed: finite numbers.")
     return x
 
 
 def _integers(name, x):
-    found = np.ascontiguousarray(x, dtype="int32")
+    found = np.asarray(x, "int32", order="C")
     if not (found == x).all():
         strange = x[found != x].ravel()[0]
         raise BadInput(f"data: {name} holds {strange}. Needed: integers of 32 bits, or fractions.")

@@ -54,7 +54,9 @@ def mapped(function, *nests):
     if any(_places(one) != _places(first) for one in nests):
         raise ValueError(f"{' here, '.join(map(str, map(_places, nests[:2])))} there")
     found = [mapped(function, *(one[place] for one in nests)) for place in _places(first)]
-    return dict(zip(_places(first), found, strict=True)) if isinstance(first, dict) else tuple(found)
+    return (
+        dict(zip(_places(first), found, strict=True)) if isinstance(first, dict) else tuple(found)
+    )
 
 
 def _places(nest):
