@@ -8,8 +8,9 @@ import numpy as np
 
 def are_inputs(data):
     """Whether data are inputs, as an array or several, and not batches."""
-    several = data.values() if isinstance(data, dict) else data
-    parts = several if isinstance(data, (dict, list, tuple)) else [data]
+    if isinstance(data, dict):
+        return all(map(are_inputs, data.values()))
+    parts = data if isinstance(data, (list, tuple)) else [data]
     return all(hasattr(part, "shape") for part in parts)
 
 

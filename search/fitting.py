@@ -168,7 +168,7 @@ def _check_several_inputs(name, model, form):
 def _check_several_outputs(name, model, form):
     """Refuse labels that are not those of the outputs, by their names or their order."""
     structure = _structure(model, "output")
-    wanted = _tensors_by_place(structure, "y", form.output_shape, model.output_names)
+    wanted = _tensors_by_place(structure, "y", form.output_shape, _output_names(model))
     given = _by_place(form.output_shape, "y")
     losses = _losses_by_place(model, wanted)
     # An output without a loss needs no labels.
@@ -182,16 +182,22 @@ def _check_several_outputs(name, model, form):
         _check_labels(name, place, losses.get(place), tuple(wanted[place].shape[1:]), labels)
 
 
+def _output_names(model):
+    """The names of the outputs of a graph, which are those of their layers; else none."""
+    return [operation_of(one).name for one in model.outputs] if is_graph(model) else []
+
+
 def by_output(model, several):
     """The array of each output, by its name; {} where the names are not known.
 
     Args:
         model: a Keras model.
-        several: a dictionary of arrays, or a tuple in the order of the outputs.
+        several: a dictionary of arrays, a tuple in the order of the outputs, or the only one.
     """
     if not isinstance(several, dict):
-        names = getattr(network_of(model), "output_names", [])
-        several = dict(zip(names, several, strict=True)) if len(names) == len(several) else {}
+        names = _output_names(network_of(model))
+        arrays = several if isinstance(several, tuple) else (several,)
+        several = dict(zip(names, arrays, strict=True)) if len(names) == len(arrays) else {}
     return {name: one for name, one in several.items() if hasattr(one, "shape")}
 
 
@@ -201,7 +207,7 @@ def output_activation(model, output):
     if not is_graph(model):
         return None
     structure = _structure(model, "output")
-    tensors = _tensors_by_place(structure, "y", {output: None}, model.output_names)
+    tensors = _tensors_by_place(structure, "y", {output: None}, _output_names(model))
     return activation_of(operation_of(tensors[f"y[{output!r}]"]))
 
 
@@ -213,9 +219,9 @@ def _losses_by_place(model, wanted):
     """The loss of each output, by its place; those that are not known are left out."""
     loss = model.loss if model.compiled else None
     place_of = {id(tensor): place for place, tensor in wanted.items()}
-    places = [place_of[id(tensor)] for tensor in model.outputs]
+    places = [place_of.get(id(tensor)) for tensor in model.outputs]
     if isinstance(loss, dict):
-        named = dict(zip(model.output_names, places, strict=True))
+        named = dict(zip(_output_names(model), places, strict=True))
         return {named.get(key, f"y[{key!r}]"): one for key, one in loss.items()}
     if isinstance(loss, (list, tuple)):
         return dict(zip(places, loss, strict=False))

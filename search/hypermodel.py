@@ -129,6 +129,7 @@ class NormHyperModel(keras_tuner.HyperModel):
         if form is None and None not in (input_shape, classes):
             form = Form(tuple(input_shape), (classes,), classes)
         self.form = form
+        _check_transforms(transforms, form)
         self._tried = tried
         self._arguments = arguments or {}
         self._builder = self._builder_of(network)
@@ -417,6 +418,16 @@ def _start_data(network, start, data, examples):
         return np.asarray(array)[rows.round().astype(int)]
 
     return keras.tree.map_structure(some, data)
+
+
+def _check_transforms(transforms, form):
+    """Refuse transformations of one input where there are several."""
+    images = [one for one in transforms or [] if isinstance(one, kerasnorm.transforms.Transform)]
+    if images and form is not None and not isinstance(form.input_shape, tuple):
+        raise BadInput(
+            f"{type(images[0]).__name__} transforms one input, and the data have several. Needed: "
+            "functions of all inputs, which return them all."
+        )
 
 
 @contextlib.contextmanager

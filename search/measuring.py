@@ -138,13 +138,16 @@ class OfOutput:
         """What it gives for all examples, and for each where it is the mean of these."""
         outputs = fitting.by_output(model, outputs_of(model, part.x))
         labels = fitting.by_output(model, part.y)
-        for output in outputs.keys() & labels.keys():
+        for output in sorted(outputs.keys() & labels.keys()):
+            y, given = labels[output], outputs[output]
+            # As Keras's losses have it.
+            y = y[..., None] if (*y.shape, 1) == given.shape else y
             metric = self.name.removeprefix(f"{output}_")
-            by = None if metric == self.name else _by(metric, labels[output], outputs[output])
+            by = None if metric == self.name else _by(metric, y, given)
             if by is not None:
                 logits = fitting.output_activation(model, output) == "linear"
-                found = by(labels[output], outputs[output], logits)
-                return _as_error(*found) if metric == "error" else found
+                value, values = by(y, given, logits)
+                return _as_error(value, values) if metric == "error" else (value, values)
         found = evaluated(model, part)
         if self.name not in found:
             raise BadInput(

@@ -1,9 +1,11 @@
 """Models with several inputs and outputs: their data in every form, and whole searches."""
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 
+import kerasnorm
 from kerasnorm.sites import norm_layer
 from search import data as datasets
 from search import measuring, running
@@ -12,6 +14,7 @@ from search.data.parts import Form
 from search.data.splits import Splits
 from search.errors import BadInput, OtherSearch
 from search.fitting import check_model
+from search.hypermodel import NormHyperModel
 
 COUNT = 60
 RNG = np.random.default_rng(0)
@@ -93,6 +96,10 @@ def forms():
     }
 
 
+def load():
+    return X, Y
+
+
 def test_every_form_gives_the_same_parts():
     wanted = datasets.load((X, Y))
     assert wanted.task == "compiled"
@@ -102,6 +109,7 @@ def test_every_form_gives_the_same_parts():
     assert wanted.described()["shapes"]["test"] == {"left": [12, 4], "right": [12, 3]}
     for name, form in forms().items():
         assert datasets.load(form).fingerprint == wanted.fingerprint, name
+    assert datasets.load(f"{__file__}:load").fingerprint == wanted.fingerprint
     listed = datasets.load(Batches([LEFT, RIGHT], [SIZE, KIND]))
     assert listed.fingerprint == datasets.load(((LEFT, RIGHT), (SIZE, KIND))).fingerprint
     parts = datasets.load({"train": Batches(), "test": (X, Y)})
@@ -264,12 +272,12 @@ def test_models_that_fit(model, form):
 
 def miss_of_size(model, test):
     place = "size" if isinstance(test.y, dict) else 0
-    miss = np.abs(model.predict(test.x, verbose=0)[place] - test.y[place])[:, 0]
+    miss = np.abs(model.predict(test.x, verbose=0)[place][:, 0] - test.y[place].ravel())
     return miss.mean(), miss
 
 
 def test_measures_of_one_output():
-    for kind_of, x, y in ((dict, X, Y), (list, [LEFT, RIGHT], [SIZE, KIND])):
+    for kind_of, x, y in ((dict, X, Y), (list, [LEFT, RIGHT], [SIZE[:, 0], KIND])):
         model = network("batch", kind_of, kind_of)
         data = datasets.load((x, y))
         part = data.test
@@ -291,7 +299,7 @@ def test_measures_of_one_output():
         assert value == pytest.approx(right.mean())
         np.testing.assert_array_equal(values, right)
         np.testing.assert_array_equal(measured("kind_error")[1], ~right)
-        miss = np.abs(size - truth["size"])[:, 0]
+        miss = np.abs(size[:, 0] - truth["size"].ravel())
         np.testing.assert_allclose(measured("size_mae")[1], miss, rtol=1e-5)
         assert measured("loss") == (pytest.approx(evaluated["loss"]), None)
         assert measured("kind_loss") == (pytest.approx(evaluated["kind_loss"]), None)
@@ -301,6 +309,24 @@ def test_measures_of_one_output():
             measured("accuracy")
     with pytest.raises(BadInput, match=r"does not say of which output. Needed: its name after"):
         measured(keras.metrics.AUC())
+
+
+def test_a_searched_batch_size_counts_for_several_arrays():
+    class Fitted:
+        def fit(self, *args, **kwargs):
+            return kwargs
+
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"batch_size": 8}
+    for x in (LEFT, X, [LEFT, RIGHT]):
+        assert NormHyperModel.fit(None, hp, Fitted(), x, SIZE) == {"batch_size": 8}
+    assert NormHyperModel.fit(None, hp, Fitted(), Batches()) == {}
+
+
+def test_transforms_of_one_input_are_refused():
+    transforms = [None, kerasnorm.transforms.Blur()]
+    with pytest.raises(BadInput, match="Blur transforms one input, and the data have several"):
+        NormHyperModel(network, transforms=transforms, form=form_of())
 
 
 def test_losses_that_fail_are_refused_before_the_first_trial(tmp_path):
@@ -316,9 +342,9 @@ def test_losses_that_fail_are_refused_before_the_first_trial(tmp_path):
 
 def test_a_search_in_processes_with_splits_goes_on(tmp_path):
     options = {**OPTIONS, "measure": "kind_error", "objective": "val_kind_accuracy"}
-    options |= {"executor": "processes", "splits": 3, "seeds": 3, "batch_sizes": [12, 16]}
+    options |= {"executor": "processes", "splits": 3, "seeds": 3, "norms": "batch", "trials": 1}
     found = running.run(network, lambda: (X, Y), out=tmp_path / "s", **options)
-    assert [row["status"] for row in found.rows] == ["completed"] * 2, found.rows[0]["traceback"]
+    assert [row["status"] for row in found.rows] == ["completed"], found.rows[0]["traceback"]
     assert {"val_size_loss", "val_kind_error"} <= set(found.rows[0]["metrics"])
     assert found.manifest["data"]["outputs"] == {"kind": [], "size": [1]}
     assert all(len(values) == 12 for arm in found.answer.arms for values in arm.values_of.values())

@@ -29,6 +29,10 @@ class Part:
     x: Any
     y: Any
 
+    def __post_init__(self):
+        for name in ("x", "y"):
+            object.__setattr__(self, name, nests.normal(getattr(self, name)))
+
     def __len__(self):
         return nests.count(self.y)
 
