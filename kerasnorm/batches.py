@@ -8,13 +8,24 @@ import numpy as np
 
 def are_inputs(data):
     """Whether data are inputs, as an array or several, and not batches."""
-    several = data.values() if isinstance(data, dict) else data
-    parts = several if isinstance(data, (dict, list, tuple)) else [data]
+    if isinstance(data, dict):
+        return all(map(are_inputs, data.values()))
+    parts = data if isinstance(data, (list, tuple)) else [data]
     return all(hasattr(part, "shape") for part in parts)
 
 
 def each_batch(data):
     """Pairs of the inputs and the labels of each batch; labels are None where there are none.
+
+    Args:
+        data: as `each_weighted_batch` takes them.
+    """
+    for x, y, _ in each_weighted_batch(data):
+        yield x, y
+
+
+def each_weighted_batch(data):
+    """Inputs, labels and weights of the examples of each batch; None for what there is not.
 
     Args:
         data: a `keras.utils.PyDataset`, or an iterable such as a `tf.data.Dataset`, a `DataLoader`
@@ -24,7 +35,7 @@ def each_batch(data):
         known = data.num_batches
         data = map(data.__getitem__, itertools.count() if known is None else range(known))
     for batch in data:
-        yield keras.utils.unpack_x_y_sample_weight(batch)[:2]
+        yield keras.utils.unpack_x_y_sample_weight(batch)
 
 
 def as_arrays(data):
@@ -52,8 +63,8 @@ def as_taken(model, inputs):
             f"the data have {len(given)} arrays for each example. Needed: {len(wanted)}, as many "
             f"as model '{model.name}' has inputs; or batches."
         )
-    if isinstance(inputs, dict):
-        names = list(structure) if isinstance(structure, dict) else model.input_names
-        if set(names) == set(inputs) and not isinstance(structure, dict):
+    if isinstance(inputs, dict) and not isinstance(structure, dict):
+        names = [one.name for one in model.inputs]
+        if set(names) == set(inputs):
             given = [inputs[name] for name in names]
     return keras.tree.pack_sequence_as(structure, given)

@@ -44,13 +44,14 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        x = self.part.x[chosen]
+        part = self.part.rows(chosen)
+        x = part.x
         if self.augmentation is not None:
             # Of the batch's own, so that it does not matter in which order batches are taken.
             generator = np.random.default_rng([self.seed, self.epoch, index])
             pad, flip = self.augmentation
             x = augmented(x, pad, flip, generator)
-        return x, self.part.y[chosen]
+        return x, part.y
 
     def on_epoch_end(self):
         """Go on to the order of the next epoch."""

@@ -297,7 +297,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="what is measured on the test part: error, accuracy, pixel_error, mean_iou, loss, a "
         "metric of Keras's such as mean_absolute_error, with :min or :max behind it where its "
-        "name does not say which is better, or MODULE:FUNCTION:max for a function of the model "
+        "name does not say which is better (of several outputs after the name of one, such as "
+        "kind_accuracy), or MODULE:FUNCTION:max for a function of the model "
         "and the test part (default: error, pixel_error of a segmentation, mean_squared_error of "
         "a regression, loss of --task compiled)",
     )

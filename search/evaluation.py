@@ -174,5 +174,5 @@ def _output_shape(model):
     """The shape of a model's output for an example; empty where it is not known."""
     try:
         return tuple(model.output_shape[1:])
-    except (AttributeError, ValueError, TypeError):
+    except (AttributeError, ValueError, TypeError, KeyError):
         return ()

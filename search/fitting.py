@@ -3,7 +3,7 @@
 import keras
 
 import kerasnorm
-from kerasnorm.core.keras_internals import compiled_loss_of
+from kerasnorm.core.keras_internals import compiled_loss_of, operation_of
 from kerasnorm.surgery.find import is_graph
 from search.errors import BadInput
 
@@ -41,6 +41,11 @@ CLASSES = f"Needed: SparseCategoricalCrossentropy, as labels are integers; or {A
 REGRESSION = f"Needed: a loss for regression, such as MeanSquaredError; or {AS_COMPILED}."
 
 
+def network_of(model):
+    """What a model trains: itself, or the network in a `ConsistentModel`."""
+    return model.model if isinstance(model, kerasnorm.ConsistentModel) else model
+
+
 def check_model(model, form):
     """Refuse a model whose inputs, outputs or loss do not fit.
 
@@ -58,8 +63,7 @@ def check_model(model, form):
     search.errors.BadInput: model 'small' has 3 outputs, and the data 10 classes. Needed: an \
     output for each class.
     """
-    if isinstance(model, kerasnorm.ConsistentModel):
-        model = model.model
+    model = network_of(model)
     name = f"model {model.name!r}"
     if form.task == "compiled" and not model.compiled:
         raise BadInput(
@@ -69,17 +73,17 @@ def check_model(model, form):
     if not is_graph(model):
         # Its own code says what it does with its inputs.
         return
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise BadInput(
-            f"{name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs. Needed: one "
-            "of each."
-        )
-    given, expected = tuple(form.input_shape), tuple(model.inputs[0].shape[1:])
-    if not _fits(expected, given):
-        raise BadInput(
-            f"{name} takes inputs of shape {expected}, and the data's examples have {given}. "
-            "Needed: the same."
-        )
+    if len(model.inputs) > 1 or not isinstance(form.input_shape, tuple):
+        _check_several_inputs(name, model, form)
+    else:
+        given, expected = tuple(form.input_shape), tuple(model.inputs[0].shape[1:])
+        if not _fits(expected, given):
+            raise BadInput(
+                f"{name} takes inputs of shape {expected}, and the data's examples have {given}. "
+                "Needed: the same."
+            )
+    if len(model.outputs) > 1 or not isinstance(form.output_shape, tuple):
+        _check_several_outputs(name, model, form)
     if form.task == "compiled":
         return
     activation = last_activation(model)
@@ -96,6 +100,145 @@ def _fits(shape, wanted):
     return len(shape) == len(wanted) and all(
         a is None or a == b for a, b in zip(shape, wanted, strict=True)
     )
+
+
+def _fits_with_axis(shape, wanted):
+    """The same where Keras may add, or leave out, a last axis of one number."""
+    short = wanted[:-1] if wanted[-1:] == (1,) else wanted
+    return any(_fits(shape, one) for one in (wanted, short, (*wanted, 1)))
+
+
+def _by_place(nest, name, lists=(list,)):
+    """What a nest holds by the place that it has there, such as `x['left']`."""
+    if isinstance(nest, dict):
+        places = sorted(nest.items())
+    elif isinstance(nest, lists):
+        places = list(enumerate(nest))
+    else:
+        return {name: nest}
+    parts = [_by_place(one, f"{name}[{place!r}]", lists) for place, one in places]
+    return {place: one for part in parts for place, one in part.items()}
+
+
+def _tensors_by_place(structure, name, given, layers):
+    """A model's inputs, or its outputs, by the places where the data have what belongs to them.
+
+    Args:
+        structure: of the tensors.
+        name: `"x"` or `"y"`.
+        given: what the data have; where it is a dictionary, Keras goes by the layers' names.
+        layers: these.
+    """
+    if isinstance(given, dict) and not isinstance(structure, dict):
+        structure = dict(zip(layers, keras.tree.flatten(structure), strict=True))
+    return _by_place(structure, name, (list, tuple))
+
+
+def _structure(model, of):
+    """The inputs or the outputs of a graph, as it was made."""
+    return (
+        getattr(model, f"{of}s")[0] if isinstance(model, keras.Sequential) else getattr(model, of)
+    )
+
+
+def _check_several_inputs(name, model, form):
+    """Refuse inputs that are not those of the examples, by their names or their order."""
+    layers = [one.name for one in model.inputs]
+    structure = _structure(model, "input")
+    wanted = _tensors_by_place(structure, "x", form.input_shape, layers)
+    given = _by_place(form.input_shape, "x")
+    # Keras takes what it needs of a dictionary, where the inputs are none themselves.
+    fits = set(wanted) == set(given)
+    if isinstance(form.input_shape, dict) and not isinstance(structure, dict):
+        fits = set(wanted) <= set(given)
+    if not fits:
+        raise BadInput(
+            f"{name} takes {_said(wanted)}, and the data's examples have {_said(given)}. Needed: "
+            "the same; a dictionary names inputs, a list has their order."
+        )
+    for place, tensor in wanted.items():
+        shape = tuple(tensor.shape[1:])
+        if not _fits_with_axis(shape, given[place]):
+            raise BadInput(
+                f"{name} takes {place} of shape {shape}, and the data's examples have "
+                f"{given[place]}. Needed: the same."
+            )
+
+
+def _check_several_outputs(name, model, form):
+    """Refuse labels that are not those of the outputs, by their names or their order."""
+    structure = _structure(model, "output")
+    wanted = _tensors_by_place(structure, "y", form.output_shape, _output_names(model))
+    given = _by_place(form.output_shape, "y")
+    losses = _losses_by_place(model, wanted)
+    # An output without a loss needs no labels.
+    missing = [one for one in wanted if one not in given and losses.get(one) is not None]
+    if missing or not set(given) <= set(wanted):
+        raise BadInput(
+            f"{name} gives {_said(wanted)}, and the data have the labels {_said(given)}. Needed: "
+            "labels for each output with a loss; a dictionary names them, a list has their order."
+        )
+    for place, labels in given.items():
+        _check_labels(name, place, losses.get(place), tuple(wanted[place].shape[1:]), labels)
+
+
+def _output_names(model):
+    """The names of the outputs of a graph, which are those of their layers; else none."""
+    return [operation_of(one).name for one in model.outputs] if is_graph(model) else []
+
+
+def by_output(model, several):
+    """The array of each output, by its name; {} where the names are not known.
+
+    Args:
+        model: a Keras model.
+        several: a dictionary of arrays, a tuple in the order of the outputs, or the only one.
+    """
+    if not isinstance(several, dict):
+        names = _output_names(network_of(model))
+        arrays = several if isinstance(several, tuple) else (several,)
+        several = dict(zip(names, arrays, strict=True)) if len(names) == len(arrays) else {}
+    return {name: one for name, one in several.items() if hasattr(one, "shape")}
+
+
+def output_activation(model, output):
+    """The name of the activation that an output ends in; None where that cannot be seen."""
+    model = network_of(model)
+    if not is_graph(model):
+        return None
+    structure = _structure(model, "output")
+    tensors = _tensors_by_place(structure, "y", {output: None}, _output_names(model))
+    return activation_of(operation_of(tensors[f"y[{output!r}]"]))
+
+
+def _said(places):
+    return " and ".join(places)
+
+
+def _losses_by_place(model, wanted):
+    """The loss of each output, by its place; those that are not known are left out."""
+    loss = model.loss if model.compiled else None
+    place_of = {id(tensor): place for place, tensor in wanted.items()}
+    places = [place_of.get(id(tensor)) for tensor in model.outputs]
+    if isinstance(loss, dict):
+        named = dict(zip(_output_names(model), places, strict=True))
+        return {named.get(key, f"y[{key!r}]"): one for key, one in loss.items()}
+    if isinstance(loss, (list, tuple)):
+        return dict(zip(places, loss, strict=False))
+    return dict.fromkeys(places, loss)
+
+
+def _check_labels(name, place, loss, shape, given):
+    """Refuse labels that are not of the shape that a loss of Keras's compares with an output."""
+    kind = _kind_of(loss)[0]
+    if kind not in WANTED:
+        return
+    wanted = shape[:-1] if WANTED[kind] == WANTED["SparseCategoricalCrossentropy"] else shape
+    if not _fits_with_axis(wanted, given):
+        raise BadInput(
+            f"{name} is compiled with {kind} for {place}, an output of shape {shape}, and the "
+            f"labels have {given}. Needed: {WANTED[kind]} of shape {wanted}."
+        )
 
 
 def _check_numbers(name, model, form):
@@ -177,6 +320,8 @@ def task_of_model(model):
     """The task that a compiled model's loss says it is for; None where it does not."""
     if not (isinstance(model, keras.Model) and model.compiled):
         return None
+    if is_graph(model) and len(model.outputs) > 1:
+        return None
     wanted = WANTED.get(_kind_of(model.loss)[0])
     return "regression" if wanted == NUMBERS else None
 
@@ -230,12 +375,15 @@ def _snake(name):
 
 def last_activation(model):
     """The name of the activation that a model ends in; None where that cannot be seen."""
-    if isinstance(model, kerasnorm.ConsistentModel):
-        model = model.model
+    model = network_of(model)
     if not is_graph(model):
         return None
     steps = getattr(model, "operations", None) or model.layers
-    last = steps[-1] if steps else None
+    return activation_of(steps[-1] if steps else None)
+
+
+def activation_of(last):
+    """The name of the activation that a layer ends in; None where that cannot be seen."""
     if isinstance(last, keras.Model):
         return last_activation(last)
     if isinstance(last, keras.layers.Softmax) or type(last).__name__ == "Softmax":

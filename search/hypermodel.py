@@ -12,6 +12,7 @@ import numpy as np
 
 import kerasnorm
 from kerasnorm import models
+from kerasnorm.batches import are_inputs
 from kerasnorm.surgery.find import is_graph
 from kerasnorm.surgery.rebuild import rebuild
 from kerasnorm.surgery.recompile import compile_like
@@ -132,6 +133,7 @@ class NormHyperModel(keras_tuner.HyperModel):
         if form is None and None not in (input_shape, classes):
             form = Form(tuple(input_shape), (classes,), classes)
         self.form = form
+        _check_transforms(transforms, form)
         self._tried = tried
         self._arguments = arguments or {}
         self._builder = self._builder_of(network)
@@ -263,7 +265,7 @@ class NormHyperModel(keras_tuner.HyperModel):
     def fit(self, hp, model, *args, **kwargs):
         """Train, the norms first; a searched batch size counts for arrays."""
         size = hp.values.get("batch_size")
-        if size is not None and hasattr(args[0] if args else kwargs.get("x"), "shape"):
+        if size is not None and are_inputs(args[0] if args else kwargs.get("x")):
             kwargs["batch_size"] = size
         frozen = hp.values.get("frozen_epochs", self.frozen_epochs)
         if kwargs.get("initial_epoch", 0) < frozen:
@@ -331,6 +333,11 @@ class NormHyperModel(keras_tuner.HyperModel):
         form = self.form
         if form is None:
             raise BadInput(f"architecture {network!r} needs input_shape and classes.")
+        if not (isinstance(form.input_shape, tuple) and isinstance(form.output_shape, tuple)):
+            raise BadInput(
+                f"architecture {network!r} has one input and one output, and the data have "
+                "several. Needed: a model of your own."
+            )
         if form.task == "compiled":
             raise BadInput(
                 f"task='compiled' and the architecture {network!r}, which is not. Needed: a "
@@ -446,6 +453,16 @@ def _start_data(network, start, data, examples):
         return np.asarray(array)[rows.round().astype(int)]
 
     return keras.tree.map_structure(some, data)
+
+
+def _check_transforms(transforms, form):
+    """Refuse transformations of one input where there are several."""
+    images = [one for one in transforms or [] if isinstance(one, kerasnorm.transforms.Transform)]
+    if images and form is not None and not isinstance(form.input_shape, tuple):
+        raise BadInput(
+            f"{type(images[0]).__name__} transforms one input, and the data have several. Needed: "
+            "functions of all inputs, which return them all."
+        )
 
 
 @contextlib.contextmanager

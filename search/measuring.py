@@ -1,13 +1,16 @@
 """Measures of trained models on the test part, with a value per example where there is one."""
 
+import dataclasses
+
 import keras
 import numpy as np
 
-from search import modules
+from search import fitting, modules
+from search.data import nests
 from search.data.parts import Part
 from search.errors import BadInput, SearchError, one_line
 from search.fitting import evaluates, last_activation
-from search.measure import DEFAULTS, Measure
+from search.measure import DEFAULTS, SHORT, Measure
 from search.private import keras_metrics
 
 # Of the test part, to see whether a measure works before anything is trained.
@@ -22,17 +25,24 @@ OWN = {
 }
 
 
-def chosen(measure, task):
+def chosen(measure, task, several=False):
     """The measure that is asked for, and what computes it: None for a name.
 
     Args:
         measure: None for what the task has by default; a text as `Measure.of` takes it; a
             `keras.metrics.Metric`; or a function with its direction, `(function, "max")`.
         task: of the data.
+        several: whether these have labels of several outputs.
     """
     if measure is None:
         measure = DEFAULTS[task]
     if isinstance(measure, keras.metrics.Metric):
+        if several:
+            raise BadInput(
+                f"measure={measure.name!r} does not say of which output. Needed: its name after "
+                f"that of the output, such as 'OUTPUT_{measure.name}', or a function with its "
+                "direction."
+            )
         return Measure.of(measure.name), KerasMetric(measure)
     if isinstance(measure, (tuple, list)) and len(measure) == 2 and callable(measure[0]):
         function, direction = measure
@@ -46,6 +56,8 @@ def chosen(measure, task):
     found = Measure.of(measure)
     if ":" in found.name:
         return found, modules.function_of(found.name, "measure")
+    if several and found.name != "loss":
+        return dataclasses.replace(found, share=False), OfOutput(found.name)
     if found.name in OWN:
         if task not in OWN[found.name]:
             raise BadInput(
@@ -109,6 +121,66 @@ class KerasMetric:
         return value, values if same else None
 
 
+class OfOutput:
+    """A measure of one of several outputs, by the name that Keras's logs have for it.
+
+    That is `OUTPUT_METRIC`; the metric is `error`, `accuracy` or one of Keras's. Whatever else the
+    model evaluates is known by its name too, with no value for each example.
+
+    Args:
+        name: `OUTPUT_METRIC`.
+    """
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self, model, part):
+        """What it gives for all examples, and for each where it is the mean of these."""
+        outputs = fitting.by_output(model, outputs_of(model, part.x))
+        labels = fitting.by_output(model, part.y)
+        for output in sorted(outputs.keys() & labels.keys()):
+            y, given = labels[output], outputs[output]
+            # As Keras's losses have it.
+            y = y[..., None] if (*y.shape, 1) == given.shape else y
+            metric = self.name.removeprefix(f"{output}_")
+            by = None if metric == self.name else _by(metric, y, given)
+            if by is not None:
+                logits = fitting.output_activation(model, output) == "linear"
+                value, values = by(y, given, logits)
+                return _as_error(value, values) if metric == "error" else (value, values)
+        found = evaluated(model, part)
+        if self.name not in found:
+            raise BadInput(
+                f"measure {self.name!r} is not known of model {model.name!r}, whose outputs are "
+                f"{', '.join(sorted(outputs))}. Needed: a metric of Keras's after the name of one, "
+                f"such as OUTPUT_accuracy; one of {', '.join(found)}; or MODULE:FUNCTION."
+            )
+        return found[self.name], None
+
+
+def _by(name, y, outputs):
+    """What computes a metric of one output; None where Keras has none of that name."""
+    if name in ("accuracy", "error"):
+        return KerasMetric(_accuracy(y, outputs))
+    try:
+        return KerasMetric(_metric(SHORT.get(name, name)))
+    except BadInput:
+        return None
+
+
+def _accuracy(y, outputs):
+    """What Keras makes of the word: an output for two classes, or one for each of more."""
+    if outputs.shape[-1] == 1:
+        return keras.metrics.BinaryAccuracy()
+    if y.shape == outputs.shape:
+        return keras.metrics.CategoricalAccuracy()
+    return keras.metrics.SparseCategoricalAccuracy()
+
+
+def _as_error(value, values):
+    return 1 - value, None if values is None else 1 - values
+
+
 class Test:
     """Measures a model on the test part, of the split that its training was for.
 
@@ -142,11 +214,12 @@ class Test:
                 "evaluate it with; so it has no measure 'loss'. Needed: --measure "
                 "FILE.py:FUNCTION:min (measure=(function, 'min'))."
             )
+        part = self.splits[0].test.rows(slice(TRIED))
+        if nests.are_several(part.y) and evaluates(model):
+            _check_evaluates(model, part)
         if self.by is None and self.measure.share:
             # The search's own, of whose outputs and labels it has made sure.
             return
-        test = self.splits[0].test
-        part = Part(test.x[:TRIED], test.y[:TRIED])
         try:
             self._on(model, part)
         except SearchError:
@@ -161,19 +234,38 @@ class Test:
         if isinstance(self.by, KerasMetric):
             outputs = outputs_of(model, part.x)
             return self.by(part.y, outputs, logits=last_activation(model) == "linear")
+        if isinstance(self.by, OfOutput):
+            return self.by(model, part)
         if self.by is not None:
             return _given(self.measure, self.by(model, part), len(part))
         if self.measure.share:
             values = _SHARE_OF[self.measure.name](outputs_of(model, part.x), part.y)
             return float(np.mean(values)), values
-        size = whole_batches(len(part))
-        found = model.evaluate(part.x, part.y, batch_size=size, verbose=0, return_dict=True)
-        return float(found["loss"]), None
+        return evaluated(model, part)["loss"], None
+
+
+def _check_evaluates(model, part):
+    """Refuse losses and metrics that fail with the labels of several outputs."""
+    try:
+        evaluated(model, part)
+    except Exception as error:
+        raise BadInput(
+            f"model {model.name!r} cannot be evaluated with these labels: {one_line(error)}. "
+            "Needed: outputs, losses, metrics and labels that fit each other."
+        ) from error
+
+
+def evaluated(model, part):
+    """What a model is compiled to measure, on a part."""
+    size = whole_batches(len(part))
+    found = model.evaluate(part.x, part.y, batch_size=size, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in found.items()}
 
 
 def outputs_of(model, x):
-    """What a model gives for each example."""
-    return np.asarray(model.predict(x, batch_size=whole_batches(len(x)), verbose=0))
+    """What a model gives for each example; of several outputs a dictionary or a tuple."""
+    found = model.predict(x, batch_size=whole_batches(nests.count(x)), verbose=0)
+    return nests.mapped(np.asarray, nests.normal(found))
 
 
 def _given(measure, given, count):

@@ -82,7 +82,7 @@ KERASTUNER_VARIABLES = (
 )
 # Parts of the names of metrics of which less is better, and of those of which more is.
 LESS = re.compile(
-    "error|loss|crossentropy|divergence|hinge|poisson|logcosh|log_cosh|^(val_)?(mae|mape|mse|msle)$"
+    "error|loss|crossentropy|divergence|hinge|poisson|logcosh|log_cosh|(^|_)(mae|mape|mse|msle)$"
 )
 MORE = re.compile("acc(uracy)?($|_)|auc|precision|recall|iou|f1|fbeta|r2|similarity|sensitivity")
 

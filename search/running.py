@@ -17,6 +17,7 @@ from search.answer.results import FEWEST_SEEDS
 from search.answer.sequential import MOST_SEEDS
 from search.batches import Batches
 from search.callbacks import Callbacks
+from search.data import nests
 from search.data.splits import Splits, seeds_for
 from search.data.splits import check as check_splits
 from search.description import Search, architecture_of, transforms_of
@@ -192,7 +193,8 @@ def run(
         task: what is trained for; see `search.data.load`. A model that is compiled for a regression
             says so itself.
         measure: of the answer, on the test part: `"error"`, `"accuracy"`, `"pixel_error"`,
-            `"mean_iou"`, `"loss"`; a metric of Keras's or its name; or `function(model, test)` with
+            `"mean_iou"`, `"loss"`; a metric of Keras's or its name, of several outputs after the
+            name of one, such as `"kind_accuracy"`; or `function(model, test)` with
             its direction, `(function, "max")` or `"MODULE:FUNCTION:max"`. It gets a part with `x`
             and `y`, and returns a number, or the number and an array with a value for each example
             that it is the mean of. None is the share of wrong answers, or of wrong pixels, the mean
@@ -260,7 +262,9 @@ def run(
     callbacks_are = callbacks.described()
     if objective is not None and not _is_measure(objective):
         objective_of(objective)
-    chosen_measure, by = measuring.chosen(measure, loaded.task)
+    chosen_measure, by = measuring.chosen(
+        measure, loaded.task, several=nests.are_several(loaded.train.y)
+    )
     splitted = Splits(loaded, splits, seed)
     test = measuring.Test(splitted, chosen_measure, by)
     augmentation = datasets.checked_augmentation(loaded, augmentation)

@@ -12,6 +12,8 @@ LESS_WORK = {
     "searching.md": {
         "trials=10": "trials=1, seeds=0, console=False",
         "epochs=10": "epochs=1",
+        "trials=4": "trials=1, seeds=0, console=False",
+        "epochs=5": "epochs=1",
     },
     "surgery.md": {
         "keras.applications.ResNet50(weights=None)": "kerasnorm.models.ResNet8((8, 8, 3), 2)",

@@ -28,7 +28,7 @@ def test_layers_and_calls():
     (call,) = [c for c in keras_internals.calls_in(model) if c.operation is model.layers[-1]]
     assert call.output_tensors[0] is model.outputs[0]
     assert call.input_tensors[0] is call.arguments.args[0]
-    assert keras_internals.input_layer_of(model.inputs[0]) is model.layers[0]
+    assert keras_internals.operation_of(model.inputs[0]) is model.layers[0]
     assert keras_internals.output_shape_of(model.layers[-1]) == (3,)
     operation = call.operation
     assert hasattr(operation, "output")

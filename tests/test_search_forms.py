@@ -68,7 +68,6 @@ def test_parts_may_be_of_several_forms(validation):
         ([], "0 arrays"),
         (iter(()), "there are no batches"),
         (iter([X]), "no labels"),
-        (iter([({"a": X, "b": X}, Y)]), "several inputs"),
         (iter([(X, Y), (X[:, :4], Y)]), "differ in shape"),
         ({"train": Batches(), "val": Batches(), "validation": Batches()}, "the same part"),
         ({"train": 3}, "the part train is a int"),

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from kerasnorm.core.keras_internals import calls_in, input_layer_of
+from kerasnorm.core.keras_internals import calls_in, operation_of
 from kerasnorm.core.standardization import assign, numpy_of
 from kerasnorm.surgery.compare import channel_axis_of
 from kerasnorm.surgery.find import is_graph
@@ -62,7 +62,7 @@ def layers_before(model, norms):
         if id(node.operation) not in wanted or called[id(node.operation)] > 1:
             continue
         tensor = node.input_tensors[0]
-        layer = input_layer_of(tensor)
+        layer = operation_of(tensor)
         if (
             type(layer) in KERNELS
             and called.get(id(layer)) == 1

@@ -102,8 +102,8 @@ def forget_calls(operation):
     operation._inbound_nodes, operation._outbound_nodes = [], []
 
 
-def input_layer_of(tensor):
-    """The layer that made a symbolic tensor: of a model's input, its `InputLayer`.
+def operation_of(tensor):
+    """What made a symbolic tensor: a layer, of a model's input its `InputLayer`, or an operation.
 
     `KerasTensor._keras_history`: `Sequential.layers` leaves the input layer out.
     """

@@ -12,8 +12,8 @@ import keras
 from kerasnorm.core.keras_internals import (
     first_layer_of,
     forget_calls,
-    input_layer_of,
     layers_in,
+    operation_of,
     output_shape_of,
 )
 from kerasnorm.core.standardization import assign
@@ -241,7 +241,7 @@ def _made_from_layers(model_class):
 
 def _copied_input(tensor):
     """A new input like the one of a symbolic tensor."""
-    layer = input_layer_of(tensor)
+    layer = operation_of(tensor)
     return type(layer).from_config(layer.get_config()).output
 
 

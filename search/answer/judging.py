@@ -47,8 +47,15 @@ def layout_of(run_rows: Sequence[AnswerRow], manifest: Mapping[str, Any]) -> Lay
     if manifest.get("splits", 1) == 1:
         return None
     shapes = manifest["data"]["shapes"]
-    overlap = shapes["test"][0] / shapes["train"][0]
+    overlap = _count(shapes["test"]) / _count(shapes["train"])
     return Layout({row.seed: row.split for row in run_rows}, overlap)
+
+
+def _count(shape: Any) -> int:
+    """How many examples there are, by the shape of their input or those of several."""
+    while not isinstance(shape, int):
+        shape = next(iter(shape.values() if isinstance(shape, Mapping) else shape))
+    return shape
 
 
 def collect(

@@ -8,7 +8,7 @@ data are refused before it is imported.
 import pathlib
 from typing import Any
 
-from search.data import forms, places
+from search.data import forms, nests, places
 from search.data.arrays import from_arrays, named
 from search.data.made import DOMAINS, diabetes, digits, multidomain
 from search.data.parts import Data, Part, split
@@ -69,13 +69,16 @@ def load(data, data_dir=None, image_size=None, task=None):
 
             Labels of a classification are integers from 0, texts, or one-hot rows; those of a
             segmentation are such integers for each pixel; those of a regression numbers.
+
+            `x` of a model with several inputs is a dictionary or a list of arrays, `y` of one with
+            several outputs too. Every array has the same examples along its first axis.
         data_dir: where tensorflow_datasets keeps its files.
         image_size: `(height, width)` to which images of tensorflow_datasets, or of a folder, are
             resized; those of a folder have the size of the first one otherwise.
         task: `"classification"`, `"regression"`, `"segmentation"`, or `"compiled"`: labels are
             numbers as the model's own loss takes them. None is what the labels look like: for
             each example a number with a fraction is a regression, an integer for each pixel a
-            segmentation, everything else a classification.
+            segmentation, labels of several outputs `"compiled"`, everything else a classification.
 
     Returns:
         A `Data`. Parts that are missing are split off; of a classification, with the classes in
@@ -132,6 +135,11 @@ def checked_augmentation(data: Data, augmentation: Any):
     """
     if augmentation in (None, False):
         return None
+    if nests.are_several(data.train.x):
+        raise BadInput(
+            "augmentation changes images, and the data have several inputs. Needed: no "
+            "augmentation; layers of the model can do it."
+        )
     shape = data.input_shape
     if data.task != "classification":
         raise BadInput(

@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 
+from search.data import nests
 from search.data.parts import TEST_SHARE, VALIDATION_SHARE, Data, Part, split
 from search.errors import BadInput
 
@@ -83,15 +84,22 @@ def from_arrays(arrays, name="arrays", task=None):
         if (x is None) != (y is None):
             raise BadInput(f"data: only one of x_{part} and y_{part} is there. Needed: both.")
         if x is not None:
-            pairs[part] = (_examples(part, x), _unpacked(f"y_{part}", y))
+            pairs[part] = (_examples(part, x), _each(f"y_{part}", y, _unpacked))
+            _check_counts(part, *pairs[part])
     if "train" not in pairs:
         raise BadInput("data: there is no training part. Needed: x and y, or x_train and y_train.")
+    several = any(nests.are_several(y) for _, y in pairs.values())
+    if several and task not in (None, "compiled"):
+        raise BadInput(
+            f"task={task!r}, and the data have labels of several outputs. Needed: --task compiled "
+            "(task='compiled'), or one array of labels."
+        )
     if task is None:
-        task = _task_of(*pairs["train"])
+        task = "compiled" if several else _task_of(*pairs["train"])
     labels, parts, classes = _OF_TASK[task](pairs)
     for of in ("x", "y"):
-        shapes = {part: getattr(examples, of).shape[1:] for part, examples in parts.items()}
-        if len(set(shapes.values())) > 1:
+        shapes = {part: nests.shapes(getattr(examples, of)) for part, examples in parts.items()}
+        if any(shape != shapes["train"] for shape in shapes.values()):
             what = "examples" if of == "x" else "labels"
             raise BadInput(
                 f"data: the {what} of the parts differ in shape ({shapes}). Needed: one shape."
@@ -110,9 +118,13 @@ def _task_of(x, y):
     if y.dtype.kind == "f" and y.size and not (y == np.round(y)).all():
         return "regression"
     whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and y.size)
-    sides = x.shape[1:-1]
-    pixels = y.shape[1:] in (sides, (*sides, 1)) and len(sides) > 1
+    pixels = any(len(sides) > 1 and y.shape[1:] in (sides, (*sides, 1)) for sides in _sides_of(x))
     return "segmentation" if whole and pixels else "classification"
+
+
+def _sides_of(x):
+    """Height and width, or what there is instead, of an example of each input that has any."""
+    return [one.shape[1:-1] for one in nests.flat(x) if one.ndim > 2] or [()]
 
 
 def _of_classification(pairs):
@@ -126,13 +138,14 @@ def _of_segmentation(pairs):
     needed = "Needed: for each pixel the number of its class, from 0."
     parts = {}
     for part, (x, y) in pairs.items():
-        y = y[..., 0] if y.ndim == x.ndim and y.shape[-1] == 1 else y
-        if y.dtype.kind not in "iufb" or y.shape[1:] != x.shape[1:-1]:
+        sides = _sides_of(x)
+        y = y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 and y.shape[1:-1] in sides else y
+        if y.dtype.kind not in "iufb" or y.shape[1:] not in sides:
+            shapes = " and ".join(str(one.shape) for one in nests.flat(x))
             raise BadInput(
                 f"data: y_{part} has shape {y.shape} and dtype {y.dtype}, and x_{part} shape "
-                f"{x.shape}. {needed}"
+                f"{shapes}. {needed}"
             )
-        _check_count(part, x, y)
         if y.min() < 0 or not (y == np.round(y)).all():
             strange = y[(y < 0) | (y != np.round(y))].ravel()[0]
             raise BadInput(f"data: y_{part} holds {strange}, which is not a class. {needed}")
@@ -150,7 +163,7 @@ def _of_regression(pairs):
     """The same with numbers of any shape."""
     parts = {}
     for part, (x, y) in pairs.items():
-        _check_numbers(part, x, y)
+        _check_numbers(f"y_{part}", y)
         y = y[:, None] if y.ndim == 1 else y
         if y.dtype == np.uint8 and y.ndim > 2:
             # Images, as those of x are.
@@ -166,9 +179,14 @@ def _as_compiled(pairs):
     """The same with labels as they are: the model's loss knows what they mean."""
     parts = {}
     for part, (x, y) in pairs.items():
-        _check_numbers(part, x, y)
-        parts[part] = Part(x, y.astype("float32" if y.dtype.kind == "f" else "int32"))
+        parts[part] = Part(x, _each(f"y_{part}", y, _as_given))
     return (), parts, None
+
+
+def _as_given(name, y):
+    """Labels as they are, in the precision of Keras."""
+    _check_numbers(name, y)
+    return y.astype("float32") if y.dtype.kind == "f" else _integers(name, y)
 
 
 _OF_TASK = {
@@ -179,24 +197,54 @@ _OF_TASK = {
 }
 
 
+def _each(name, given, function):
+    """What `function(name, array)` makes of each array that is given under a name."""
+    nest = nests.normal(given)
+    return nests.mapped(function, nests.names(nest, name), nest)
+
+
 def _examples(part, x):
     """Examples as they are needed, or an error that says what is wrong with them."""
-    x = _unpacked(f"x_{part}", x)
+    several = nests.are_several(nests.normal(x))
+    return _each(f"x_{part}", x, _one_of_several if several else _only_input)
+
+
+def _only_input(name, x):
+    """The examples of a model with one input."""
+    x = _unpacked(name, x)
     if x.ndim < 2:
         raise BadInput(
-            f"data: x_{part} has shape {x.shape}. Needed: examples along the first axis, each with "
+            f"data: {name} has shape {x.shape}. Needed: examples along the first axis, each with "
             "a shape of its own."
         )
-    if x.dtype.kind not in "fiub":
-        raise BadInput(f"data: x_{part} has dtype {x.dtype}. Needed: numbers.")
-    if x.ndim == 3:
-        x = x[..., None]
+    _check_numbers(name, x)
+    return _floats(name, x[..., None] if x.ndim == 3 else x)
+
+
+def _one_of_several(name, x):
+    """The examples of one of several inputs, in their shape; integers stay, for an embedding."""
+    x = _unpacked(name, x)
+    _check_numbers(name, x)
+    images = x.dtype == np.uint8 and x.ndim > 2
+    return _floats(name, x) if images or x.dtype.kind == "f" else _integers(name, x)
+
+
+def _floats(name, x):
+    """Finite numbers; those of images between 0 and 1."""
     if x.dtype == np.uint8:
         x = x.astype("float32") / 255
-    x = np.ascontiguousarray(x, dtype="float32")
+    x = np.asarray(x, "float32", order="C")
     if not np.isfinite(x).all():
-        raise BadInput(f"data: x_{part} holds NaN or infinite values. Needed: finite numbers.")
+        raise BadInput(f"data: {name} holds NaN or infinite values. Needed: finite numbers.")
     return x
+
+
+def _integers(name, x):
+    found = np.asarray(x, "int32", order="C")
+    if not (found == x).all():
+        strange = x[found != x].ravel()[0]
+        raise BadInput(f"data: {name} holds {strange}. Needed: integers of 32 bits, or fractions.")
+    return found
 
 
 def _labels(part, y):
@@ -259,7 +307,6 @@ def _numbered(parts):
         names = tuple(np.unique(parts["train"][1]).tolist())
     numbered = {}
     for part, (x, y) in parts.items():
-        _check_count(part, x, y)
         if names:
             strange = sorted(set(y.tolist()) - set(names))
             if strange:
@@ -269,21 +316,29 @@ def _numbered(parts):
     return names, numbered
 
 
-def _check_numbers(part, x, y):
-    """Refuse labels that are no numbers, or not one set of them for each example."""
-    if y.dtype.kind not in "iufb":
-        raise BadInput(f"data: y_{part} has dtype {y.dtype}. Needed: numbers.")
-    _check_count(part, x, y)
+def _check_numbers(name, array):
+    """Refuse what is no numbers."""
+    if array.dtype.kind not in "iufb":
+        raise BadInput(f"data: {name} has dtype {array.dtype}. Needed: numbers.")
 
 
-def _check_count(part, x, y):
-    """Refuse a part without an example, or without a label for each."""
-    if len(x) != len(y):
-        raise BadInput(
-            f"data: x_{part} has {len(x)} examples, y_{part} {len(y)} labels. Needed: as many "
-            "labels as examples."
-        )
-    if not len(y):
+def _check_counts(part, x, y):
+    """Refuse a part without an example, or whose arrays do not all have as many."""
+    given = nests.named(x, f"x_{part}") | nests.named(y, f"y_{part}")
+    if not nests.flat(x) or not nests.flat(y):
+        raise BadInput(f"data: x_{part} or y_{part} holds no array. Needed: at least one of each.")
+    alone = [name for name, array in given.items() if not array.ndim]
+    if alone:
+        raise BadInput(f"data: {alone[0]} is one number. Needed: one for each example.")
+    (first, number), *others = ((name, len(array)) for name, array in given.items())
+    for name, other in others:
+        if other != number:
+            hint = " Lists of arrays are several inputs or outputs; numpy.stack makes one array."
+            raise BadInput(
+                f"data: {first} has {number} examples, {name} {other}. Needed: as many labels as "
+                f"examples, and as many of each.{hint if len(given) > 2 else ''}"
+            )
+    if not number:
         raise BadInput(f"data: the part {part} has no examples.")
 
 

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from search.data import nests
 from search.data.arrays import from_arrays
 from search.errors import BadInput, one_line
 
@@ -48,30 +49,32 @@ def _pair(name, part):
 
 
 def collected(batches):
-    """All examples and labels of batches, as two arrays.
+    """All examples and labels of batches, as two arrays or nests of arrays.
 
     Args:
         batches: a `keras.utils.PyDataset`, `tf.data.Dataset`, `DataLoader`, or generator, of
             `(x, y)`.
     """
-    from kerasnorm.batches import are_inputs, as_arrays, each_batch
+    from kerasnorm.batches import as_arrays, each_weighted_batch
 
     _refuse_endless(batches)
     found = []
-    for x, y in each_batch(batches):
+    for *batch, weights in each_weighted_batch(batches):
+        x, y = (nests.normal(as_arrays(part)) for part in batch)
+        if weights is not None:
+            raise BadInput(
+                "data: batches of three parts, of which the third weighs examples. Needed: batches "
+                "of (x, y); several inputs are a list or a dictionary, x."
+            )
         if y is None:
             raise BadInput("data: the batches have no labels. Needed: batches of (x, y).")
-        x, y = as_arrays(x), as_arrays(y)
-        if not (are_inputs(x) and hasattr(x, "shape") and hasattr(y, "shape")):
-            raise BadInput("data: batches with several inputs or outputs. Needed: one of each.")
         found.append((x, y))
     if not found:
         raise BadInput("data: there are no batches. Needed: some; a generator can be used once.")
     try:
-        x, y = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return nests.joined(found)
     except ValueError as error:
         raise BadInput(f"data: batches differ in shape ({error}). Needed: one shape.") from error
-    return x, y
 
 
 def _refuse_endless(batches):

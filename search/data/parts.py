@@ -3,10 +3,13 @@
 import functools
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from search.data import nests
 from search.errors import BadInput
+from search.jsonable import jsonable
 
 # For what comes in fewer parts: of the whole, and of what is left.
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.2
@@ -19,14 +22,23 @@ class Part:
     """Examples: `x` of `(count, height, width, channels)` or another shape, and `y`.
 
     Labels are integers, one for each example or, of a segmentation, for each pixel. Targets of a
-    regression are numbers of any shape.
+    regression are numbers of any shape. Several inputs or outputs are a dictionary or a tuple of
+    arrays, each with the same examples.
     """
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Any
+    y: Any
+
+    def __post_init__(self):
+        for name in ("x", "y"):
+            object.__setattr__(self, name, nests.normal(getattr(self, name)))
 
     def __len__(self):
-        return len(self.y)
+        return nests.count(self.y)
+
+    def rows(self, chosen):
+        """Some of the examples."""
+        return Part(nests.rows(self.x, chosen), nests.rows(self.y, chosen))
 
 
 @dataclass(frozen=True)
@@ -34,14 +46,14 @@ class Form:
     """What a data set asks of a model.
 
     Attributes:
-        input_shape: of an example.
-        output_shape: of what the model is to give for it.
+        input_shape: of an example; of several inputs, a dictionary or a list of shapes.
+        output_shape: of what the model is to give for it, in the same way.
         classes: how many; None where there are none.
         task: as `Data` has it.
     """
 
-    input_shape: tuple
-    output_shape: tuple
+    input_shape: Any
+    output_shape: Any
     classes: int | None = None
     task: str = "classification"
 
@@ -81,13 +93,13 @@ class Data:
 
     @property
     def input_shape(self):
-        """The shape of an example."""
-        return self.train.x.shape[1:]
+        """The shape of an example, or those of its several inputs."""
+        return nests.shapes(self.train.x)
 
     @property
     def output_shape(self):
         """The shape of what a model is to give for an example."""
-        shape = self.train.y.shape[1:]
+        shape = nests.shapes(self.train.y)
         return shape if self.classes is None else (*shape, self.classes)
 
     @property
@@ -100,9 +112,12 @@ class Data:
         """A text that is another one as soon as a single number is."""
         digest = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
-            for array in (part.x, part.y):
-                digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+            for of, nest in (("x", part.x), ("y", part.y)):
+                for name, array in nests.named(nest, of).items():
+                    # A single array has no name: its fingerprint is older than names are.
+                    place = name if nests.are_several(nest) else ""
+                    digest.update(f"{place}{array.dtype}{array.shape}".encode())
+                    digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
 
     def described(self):
@@ -111,11 +126,14 @@ class Data:
         described = {
             "name": self.name,
             "fingerprint": self.fingerprint,
-            "shapes": {name: list(part.x.shape) for name, part in parts.items()},
+            "shapes": {
+                name: nests.mapped(lambda array: list(array.shape), part.x)
+                for name, part in parts.items()
+            },
             "classes": self.classes,
         }
         if self.task != "classification":
-            described |= {"task": self.task, "outputs": list(self.output_shape)}
+            described |= {"task": self.task, "outputs": jsonable(self.output_shape)}
         return described
 
 
@@ -136,4 +154,4 @@ def split(part, share, seed=0, by_class=True):
         raise BadInput(
             f"data: {len(part)} examples are too few to be split. Needed: at least two{of}."
         )
-    return Part(part.x[~off], part.y[~off]), Part(part.x[off], part.y[off])
+    return part.rows(~off), part.rows(off)

@@ -13,6 +13,7 @@ import hashlib
 
 import numpy as np
 
+from search.data import nests
 from search.data.parts import Data, Part
 from search.errors import BadInput
 
@@ -163,10 +164,8 @@ class _Draw:
 def _taken(data, chosen):
     """Some of the examples of training part and test part."""
     first, second = chosen[: len(data.train)], chosen[len(data.train) :]
-    return Part(
-        np.concatenate([data.train.x[first], data.test.x[second]]),
-        np.concatenate([data.train.y[first], data.test.y[second]]),
-    )
+    train, test = data.train.rows(first), data.test.rows(second)
+    return Part(*(nests.joined(one) for one in ((train.x, test.x), (train.y, test.y))))
 
 
 def _sources(data, tested):
@@ -180,7 +179,7 @@ def _sources(data, tested):
 def _groups(data):
     """For each example of all parts the number of the group of those that belong together."""
     parts = (data.train, data.validation, data.test)
-    same = _numbers([hashlib.sha256(x.tobytes()).digest() for part in parts for x in part.x])
+    same = _numbers([digest for part in parts for digest in _digests(part.x)])
     if not data.sources:
         return same
     # Every command imports this module, and few split anything.
@@ -193,6 +192,15 @@ def _groups(data):
         (np.ones(len(same)), (source, source.max() + 1 + same)), shape=(points, points)
     )
     return sparse.csgraph.connected_components(joined, directed=False)[1][source]
+
+
+def _digests(x):
+    """For each example a digest of all its inputs."""
+    for inputs in zip(*nests.flat(x), strict=True):
+        digest = hashlib.sha256()
+        for one in inputs:
+            digest.update(one.tobytes())
+        yield digest.digest()
 
 
 def _numbers(keys):
