@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from search.data.parts import TEST_SHARE, VALIDATION_SHARE, Data, Part, split
+from search.data.parts import PADDING, TEST_SHARE, VALIDATION_SHARE, Data, Part, split
 from search.errors import BadInput
 
 # Said wherever labels are not those of a classification.
@@ -83,7 +83,7 @@ def from_arrays(arrays, name="arrays", task=None):
         if (x is None) != (y is None):
             raise BadInput(f"data: only one of x_{part} and y_{part} is there. Needed: both.")
         if x is not None:
-            pairs[part] = (_examples(part, x), _unpacked(f"y_{part}", y))
+            pairs[part] = (_examples(part, x, task), _unpacked(f"y_{part}", y))
     if "train" not in pairs:
         raise BadInput("data: there is no training part. Needed: x and y, or x_train and y_train.")
     if task is None:
@@ -146,6 +146,32 @@ def _of_segmentation(pairs):
     return (), parts, classes
 
 
+def _of_tokens(pairs):
+    """The same with an integer for each position; 0 is padding."""
+    needed = "Needed: for each position the number of a token; 0 is padding."
+    parts = {}
+    for part, (x, y) in pairs.items():
+        _check_count(part, x, y)
+        for name, array in (("x", x), ("y", y)):
+            if array.dtype.kind not in "iuf" or array.ndim != 2:
+                raise BadInput(
+                    f"data: {name}_{part} has shape {array.shape} and dtype {array.dtype}. {needed}"
+                )
+            strange = array[(array < 0) | (array != np.round(array))]
+            if strange.size:
+                raise BadInput(
+                    f"data: {name}_{part} holds {strange[0]}, which is not a token. {needed}"
+                )
+        if not (y != PADDING).any(axis=1).all():
+            raise BadInput(f"data: y_{part} has an example of padding alone. {needed}")
+        parts[part] = Part(x.astype("int32"), y.astype("int32"))
+    classes = int(parts["train"].y.max()) + 1
+    for part, examples in parts.items():
+        if examples.y.max() >= classes:
+            raise _strange(part, int(examples.y.max()), range(classes))
+    return (), parts, classes
+
+
 def _of_regression(pairs):
     """The same with numbers of any shape."""
     parts = {}
@@ -175,11 +201,12 @@ _OF_TASK = {
     "classification": _of_classification,
     "segmentation": _of_segmentation,
     "regression": _of_regression,
+    "tokens": _of_tokens,
     "compiled": _as_compiled,
 }
 
 
-def _examples(part, x):
+def _examples(part, x, task):
     """Examples as they are needed, or an error that says what is wrong with them."""
     x = _unpacked(f"x_{part}", x)
     if x.ndim < 2:
@@ -191,7 +218,7 @@ def _examples(part, x):
         raise BadInput(f"data: x_{part} has dtype {x.dtype}. Needed: numbers.")
     if x.ndim == 3:
         x = x[..., None]
-    if x.dtype == np.uint8:
+    if x.dtype == np.uint8 and task != "tokens":
         x = x.astype("float32") / 255
     x = np.ascontiguousarray(x, dtype="float32")
     if not np.isfinite(x).all():

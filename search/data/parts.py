@@ -10,6 +10,8 @@ from search.errors import BadInput
 
 # For what comes in fewer parts: of the whole, and of what is left.
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.2
+# The token that fills up a sequence, and counts nowhere.
+PADDING = 0
 # Why examples that are made of photographs may not change their part.
 OF_PHOTOGRAPHS = "each part has pieces of photographs of its own"
 
@@ -18,8 +20,8 @@ OF_PHOTOGRAPHS = "each part has pieces of photographs of its own"
 class Part:
     """Examples: `x` of `(count, height, width, channels)` or another shape, and `y`.
 
-    Labels are integers, one for each example or, of a segmentation, for each pixel. Targets of a
-    regression are numbers of any shape.
+    Labels are integers, one for each example or, of a segmentation, for each pixel. Tokens have one
+    for each position, where 0 is padding. Targets of a regression are numbers of any shape.
     """
 
     x: np.ndarray
@@ -47,7 +49,7 @@ class Form:
 
     @property
     def outputs(self):
-        """How many numbers the model is to give, for the example or for each pixel."""
+        """How many numbers the model is to give, for the example, each pixel or each position."""
         return self.output_shape[-1]
 
 
@@ -63,8 +65,8 @@ class Data:
         domains: for each class, the domain that it belongs to; empty without domains.
         sources: for each part, the number of what each example was made from, such as an image or
             a patient: examples of one source are never in two parts of a new split.
-        task: `"classification"`, `"segmentation"`, `"regression"`, or `"compiled"`, where the
-            model says what the labels are.
+        task: `"classification"`, `"segmentation"`, `"regression"`, `"tokens"`, or `"compiled"`,
+            where the model says what the labels are.
         tied: why no example may change its part; empty where they may.
     """
 
