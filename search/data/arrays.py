@@ -162,8 +162,8 @@ def _of_tokens(pairs):
                 raise BadInput(
                     f"data: {name}_{part} holds {strange[0]}, which is not a token. {needed}"
                 )
-        if not (y != PADDING).any(axis=1).all():
-            raise BadInput(f"data: y_{part} has an example of padding alone. {needed}")
+            if not (array != PADDING).any(axis=1).all():
+                raise BadInput(f"data: {name}_{part} has an example of padding alone. {needed}")
         parts[part] = Part(x.astype("int32"), y.astype("int32"))
     classes = int(parts["train"].y.max()) + 1
     for part, examples in parts.items():
