@@ -122,7 +122,7 @@ def _errors_at_once(task, found):
     guesses = [entry["guess"] for entry in originals.values()]
     table.rows.append(["", "a guess", number(guesses[:1]), "0.0", *[NOTHING] * 3])
     errors = number([entry["error"] for entry in originals.values()])
-    table.rows.append([first["norm"], "as it was", errors, "100.0", "100.0", "+0.0%", NOTHING])
+    table.rows.append([first["origin"], "as it was", errors, "100.0", "100.0", "+0.0%", NOTHING])
     tried = dict.fromkeys((e["norm"], e["way"]) for e in _of(found, kind="at once"))
     for norm, way in tried:
         own = _of(found, kind="at once", norm=norm, way=way)
@@ -378,7 +378,7 @@ def _draw_kept(panel, task, found):
     panel.set_xticks(range(len(names)), names, fontsize=5)
     panel.set_ylim(0, 115)
     panel.set_yticks(range(0, 101, 20))
-    panel.set_title(f"{task}, from {next(iter(originals.values()))['norm']} norm", fontsize=8)
+    panel.set_title(f"{task}, from {next(iter(originals.values()))['origin']} norm", fontsize=8)
 
 
 def _draw_tuned(panel, found):

@@ -53,7 +53,7 @@ class OtherTask(Unit):
         if self._missing(kind="original"):
             self._add(
                 kind="original",
-                norm=self.origin,
+                origin=self.origin,
                 measure=self.test.measure.words,
                 error=self.error(self.old),
                 guess=self.guess,

@@ -8,7 +8,7 @@ import numpy as np
 from search.data.parts import PADDING, Data, Part
 
 # Sequences of each part, how long they are, and how many tokens there are beside padding.
-COUNTS, LENGTHS, TOKENS = (1200, 200, 300), (3, 8), 10
+COUNTS, LENGTHS, TOKENS = (3000, 200, 300), (3, 8), 10
 
 
 @functools.cache
@@ -22,7 +22,7 @@ def reversal():
     >>> from search.data import reversal
     >>> data = reversal()
     >>> data.task, data.input_shape, data.output_shape, len(data.train), len(data.test)
-    ('tokens', (8,), (8, 11), 1200, 300)
+    ('tokens', (8,), (8, 11), 3000, 300)
     """
     generator = np.random.default_rng(2026)
     meaning = np.concatenate([[PADDING], 1 + generator.permutation(TOKENS)])
