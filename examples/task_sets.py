@@ -79,21 +79,18 @@ def picture():
     return both
 
 
-def tokens(part, width, count=4):
-    """Sequences with their translations below, a box for each token; padding has none."""
-    side, gap = 30, 24
-    per_row = part.x.shape[1] * side + gap
+def tokens(part, width):
+    """Sequences with their translations below, a colour for each token; padding has none."""
+    side, gap = 22, 24
+    per_sequence = part.x.shape[1] * side + gap
     image = Image.new("RGB", (width, 3 * side), "white")
     draw = ImageDraw.Draw(image)
-    for number in range(min(count, width // per_row + 1)):
+    for number in range(width // per_sequence):
         for row, sequence in enumerate((part.x[number], part.y[number])):
             for place, token in enumerate(sequence[sequence > 0]):
-                left, top = number * per_row + place * side + gap // 2, row * side + side // 2
+                left, top = number * per_sequence + place * side + gap // 2, row * side + side // 2
                 box = (left, top, left + side - 3, top + side - 3)
                 draw.rectangle(box, fill=HUES[token], outline="black")
-                draw.text(
-                    (left + side / 2 - 2, top + side / 2 - 2), str(token), "black", anchor="mm"
-                )
     return image
 
 
