@@ -37,6 +37,14 @@ class OtherTask(Unit):
 
         return task_sets.trained(self.data, self.seed)
 
+    def way(self, norm, way):
+        """The new network that a way to a norm gives; batch norm is another norm here too."""
+        import kerasnorm
+
+        if way in ("swapped", "preserved"):
+            return kerasnorm.replace_norms(self.old, norm, preserve=way == "preserved")
+        return super().way(norm, way)
+
     def error(self, model):
         """On the test part."""
         return self.test(model)[0]

@@ -2,6 +2,7 @@
 
 import pytest
 
+import kerasnorm
 from benchmarks import cli, convert, convert_tables, convert_tasks
 from examples import task_sets
 from readme import ROOT
@@ -61,6 +62,14 @@ def test_the_picture_has_a_panel_for_each_other_task(tmp_path):
 
 def test_norms_are_others_than_the_original_one():
     assert convert_tasks.norms_from("group") == ("layer", "batch", "ilm_layer")
+
+
+def test_a_network_with_another_norm_gets_batch_norm():
+    unit = convert_tasks.OtherTask.__new__(convert_tasks.OtherTask)
+    unit.old = kerasnorm.models.Transformer((4,), 5, "layer", width=4, heads=1, blocks=1)
+    new = unit.way("batch", "swapped")
+    assert isinstance(new.get_layer("last_norm"), kerasnorm.BatchNorm)
+    assert isinstance(unit.old.get_layer("last_norm"), kerasnorm.LayerNorm)
 
 
 def test_a_regression_is_converted(tmp_path, monkeypatch, capsys):
