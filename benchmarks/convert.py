@@ -1,9 +1,10 @@
 """Compare ways to other norms in a trained network: a plain swap, `preserve`, and conversion.
 
-Networks are trained here with batch norm. Each way to each norm gives a network, whose accuracy on
-the test part is measured as it is, and while it is trained further with labels: in large and in
-small batches, on the same data and on another domain. Batch norm trained on, frozen batch norm and
-training from nothing stand beside them. Conversions see unlabelled training images.
+Networks are trained here, classifiers with batch norm. Each way to each norm gives a network, whose
+accuracy on the test part is measured as it is, and while it is trained further with labels: in
+large and in small batches, on the same data and on another domain. Batch norm trained on, frozen
+batch norm and training from nothing stand beside them. Of other tasks there is the error of each
+new network. Conversions see unlabelled training examples.
 
 Every figure becomes a line of a file as soon as it is there, and a later call goes on from there.
 --show prints the tables of a file, --page writes them into a page, --picture draws them.
@@ -24,6 +25,11 @@ TASKS: dict[str, dict] = {
     "multidomain/ResNet20": {"width": 8, "epochs": 8},
     "multidomain/VGG13": {"width": 8, "epochs": 8},
     "multidomain/MobileNet": {"width": 0.25, "epochs": 12},
+    # Other tasks than classification: examples/task_sets.py has their networks.
+    "diabetes/MLP": {},
+    "shapes/Pix2PixGenerator": {},
+    "edges2photos/Pix2PixGenerator": {},
+    "reversal/Transformer": {},
 }
 # At once.
 NORMS = ("layer", "group", "ilm_layer")
@@ -77,8 +83,16 @@ def run(options):
         return 0
     for seed in map(int, options.seeds.split(",")):
         for task in options.tasks.split(","):
-            Unit(task, seed, Kept(options.file), options.networks).measure(not options.no_tuning)
+            unit = unit_of(task)(task, seed, Kept(options.file), options.networks)
+            unit.measure(not options.no_tuning)
     return 0
+
+
+def unit_of(task):
+    """The class that measures a task: classifiers have widths, of all else there is an error."""
+    from benchmarks.convert_tasks import OtherTask
+
+    return Unit if TASKS[task] else OtherTask
 
 
 def read(path):
@@ -184,7 +198,7 @@ class Unit:
         return self.images("train", domain), self.data.train.y
 
     def trained(self):
-        """A network with batch norm."""
+        """The network that is converted; from a file where it was kept."""
         import keras
 
         import kerasnorm  # noqa: F401  What is loaded may have its layers.
@@ -195,6 +209,16 @@ class Unit:
             path = pathlib.Path(self.folder) / name
             if path.exists():
                 return keras.saving.load_model(path, compile=False)
+        model = self.newly_trained()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            model.save(path)
+        return model
+
+    def newly_trained(self):
+        """The same, not from a file."""
+        import keras
+
         keras.utils.set_random_seed(self.seed)
         model = self.untrained("batch")
         x, y = self._train("same")
@@ -202,9 +226,6 @@ class Unit:
         compile_for_training(model)
         rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
         train(model, x, y, steps, BATCH_SIZE, self.seed, rate=rate)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            model.save(path)
         return model
 
     def untrained(self, norm):

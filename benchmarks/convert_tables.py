@@ -1,4 +1,9 @@
-"""The figures of `python -m benchmarks convert` as tables and as a picture."""
+"""The figures of `python -m benchmarks convert` as tables and as a picture.
+
+What a new network keeps of the original is the share of its accuracy; where there is an error, the
+share of what the original gains over a guess: nothing where it is as bad as the guess, and less
+than nothing where it is worse.
+"""
 
 import pathlib
 import re
@@ -26,12 +31,18 @@ def text(found):
     tables = []
     for task in dict.fromkeys(entry["task"] for entry in found):
         own = [entry for entry in found if entry["task"] == task]
+        if has_error(own):
+            tables.append(_errors_at_once(task, own))
+            continue
         tables.append(_at_once(task, own))
         if _of(own, kind="tuned"):
             tables.append(_tuned(task, own))
             tables.append(_compared(task, own))
-    tables.append(_goal(found))
-    tables.append(_examples(found))
+    accuracies, errors = by_measure(found)
+    tables.append(_goal(accuracies, "the original's accuracy"))
+    tables.append(_goal(errors, "what the original gains over a guess"))
+    tables.append(_examples(accuracies))
+    tables.append(_examples_of_errors(errors))
     return "\n\n".join(table.markdown() for table in tables if table.rows)
 
 
@@ -63,6 +74,70 @@ def percent(values):
         return f"{50 * sum(values):.1f}"
     mean, low, _ = mean_interval([100 * value for value in values])
     return f"{mean:.1f}" if low is None else f"{mean:.1f} ± {mean - low:.1f}"
+
+
+def has_error(found):
+    """Whether the figures of a task are errors."""
+    return any("error" in entry for entry in found)
+
+
+def by_measure(found):
+    """The figures of the tasks with an accuracy, and those of the tasks with an error."""
+    errors = {entry["task"] for entry in found if "error" in entry}
+    return (
+        [entry for entry in found if entry["task"] not in errors],
+        [entry for entry in found if entry["task"] in errors],
+    )
+
+
+def kept(entry, original):
+    """What a figure keeps of the original: 1 is all of it.
+
+    >>> original = {"error": 0.2, "guess": 1.0}
+    >>> kept({"error": 0.6}, original), kept({"error": 1.4}, original)
+    (0.5, -0.5)
+    """
+    if "accuracy" in entry:
+        return entry["accuracy"] / original["accuracy"]
+    return round((original["guess"] - entry["error"]) / (original["guess"] - original["error"]), 9)
+
+
+def number(values):
+    """A mean and its interval, as they are."""
+    if not values:
+        return NOTHING
+    mean, low, _ = mean_interval(values)
+    return f"{mean:.4f}" if low is None or len(values) == 2 else f"{mean:.4f} ± {mean - low:.4f}"
+
+
+def _errors_at_once(task, found):
+    """The same of another task than classification."""
+    originals = {entry["seed"]: entry for entry in _of(found, kind="original")}
+    first = next(iter(originals.values()))
+    near = "variance" if "squared" in first["measure"] else "same class"
+    table = Table(
+        f"{task}, {_seeds(found)}: test {first['measure']} at once",
+        ["norm", "way", "error", "kept, %", f"{near}, %", "parameters", "seconds"],
+    )
+    guesses = [entry["guess"] for entry in originals.values()]
+    table.rows.append(["", "a guess", number(guesses[:1]), "0.0", *[NOTHING] * 3])
+    errors = number([entry["error"] for entry in originals.values()])
+    table.rows.append([first["origin"], "as it was", errors, "100.0", "100.0", "+0.0%", NOTHING])
+    tried = dict.fromkeys((e["norm"], e["way"]) for e in _of(found, kind="at once"))
+    for norm, way in tried:
+        own = _of(found, kind="at once", norm=norm, way=way)
+        table.rows.append(
+            [
+                norm,
+                way,
+                number([e["error"] for e in own]),
+                percent([kept(e, originals[e["seed"]]) for e in own]),
+                f"{100 * sum(e['agreement'] for e in own) / len(own):.1f}",
+                f"{100 * sum(e['parameters'] for e in own) / len(own):+.1f}%",
+                f"{sum(e['seconds'] for e in own) / len(own):.0f}",
+            ]
+        )
+    return table
 
 
 def _at_once(task, found):
@@ -143,10 +218,10 @@ def _by_seed(found):
     return {entry["seed"]: entry["accuracy"] for entry in found}
 
 
-def _goal(found):
-    """What is kept of the original's accuracy, of all tasks."""
+def _goal(found, what):
+    """What is kept of the original, of all tasks."""
     table = Table(
-        f"Kept of the original's accuracy, {SWEPT}, %",
+        f"Kept of {what}, {SWEPT}, %",
         [
             "task",
             "seeds",
@@ -158,11 +233,11 @@ def _goal(found):
     )
     for task in dict.fromkeys(entry["task"] for entry in found):
         own = _of(found, task=task)
-        originals = {e["seed"]: e["accuracy"] for e in _of(own, kind="original")}
+        originals = {e["seed"]: e for e in _of(own, kind="original")}
         cells = []
         for way in ("converted", "distilled"):
             entries = _of(own, kind="at once", norm=SWEPT, way=way)
-            cells.append(percent([e["accuracy"] / originals[e["seed"]] for e in entries]))
+            cells.append(percent([kept(e, originals[e["seed"]]) for e in entries]))
         more = [e["parameters"] for e in _of(own, kind="at once", norm=SWEPT, way="converted")]
         ratios = [e["ratio"] for e in _of(own, kind="step")]
         table.rows.append(
@@ -198,6 +273,25 @@ def _examples(found):
     return table
 
 
+def _examples_of_errors(found):
+    """The same of errors."""
+    table = Table(
+        f"{SWEPT}, converted with so many unlabelled examples: test error",
+        ["task", *map(str, EXAMPLES), "original"],
+    )
+    for task in dict.fromkeys(entry["task"] for entry in found):
+        own = _of(found, task=task)
+        if _of(own, kind="examples"):
+            cells = [
+                number([e["error"] for e in _of(own, kind="examples", on=count)])
+                for count in EXAMPLES
+            ]
+            table.rows.append(
+                [task, *cells, number([e["error"] for e in _of(own, kind="original")])]
+            )
+    return table
+
+
 # The picture.
 
 LINES = {
@@ -210,28 +304,40 @@ LINES = {
 
 
 def draw(found, path):
-    """A row of panels for each task: at once, and while they are trained with labels."""
+    """A row of panels for each classifier: at once, and while they are trained with labels.
+
+    A last row has a panel for each other task.
+    """
     from matplotlib.figure import Figure
 
-    tasks = [
-        task
-        for task in dict.fromkeys(entry["task"] for entry in found)
-        if _of(found, task=task, kind="at once")
-    ]
-    picture = Figure(figsize=(13, 2.9 * len(tasks) + 0.7), layout="constrained")
-    panels = picture.subplots(len(tasks), 1 + len(SETUPS), squeeze=False, sharey="row")
-    for row, task in zip(panels, tasks, strict=True):
+    tasks, others = (
+        list(dict.fromkeys(entry["task"] for entry in _of(some, kind="at once")))
+        for some in by_measure(found)
+    )
+    columns = 1 + len(SETUPS)
+    last = -(-len(others) // columns)
+    picture = Figure(figsize=(13, 2.9 * (len(tasks) + last) + 0.7), layout="constrained")
+    panels = picture.subplots(len(tasks) + last, columns, squeeze=False, sharey="row")
+    below = panels[len(tasks) :].ravel()
+    for panel, task in zip(below, others, strict=False):
+        _draw_kept(panel, task, _of(found, task=task))
+    for panel in below[len(others) :]:
+        panel.set_axis_off()
+    for row in panels[len(tasks) :, 0]:
+        row.set_ylabel("other tasks: kept of\nthe gain over a guess, %")
+    for row, task in zip(panels[: len(tasks)], tasks, strict=True):
         own = _of(found, task=task)
         _draw_at_once(row[0], own)
         row[0].set_ylabel(f"{task}\ntest accuracy, %")
         for panel, setup in zip(row[1:], SETUPS, strict=True):
             _draw_tuned(panel, _of(own, kind="tuned", on=setup))
-    panels[0][0].set_title("at once, without labels", fontsize=9)
-    for panel, title in zip(panels[0][1:], SETUPS.values(), strict=True):
-        panel.set_title(title, fontsize=9)
+    if tasks:
+        panels[0][0].set_title("at once, without labels", fontsize=9)
+        for panel, title in zip(panels[0][1:], SETUPS.values(), strict=True):
+            panel.set_title(title, fontsize=9)
     handles: list = []
     labels: list = []
-    for row in panels:
+    for row in panels[: len(tasks)]:
         found_there = row[1].get_legend_handles_labels()
         if len(found_there[1]) > len(labels):
             handles, labels = found_there
@@ -257,6 +363,24 @@ def _draw_at_once(panel, found):
     panel.set_xticks(range(len(bars)), [name for name, *_ in bars], fontsize=6)
     panel.set_ylim(0, 110)
     panel.set_yticks(range(0, 101, 20))
+
+
+def _draw_kept(panel, task, found):
+    """Bars of another task; one below zero is as high as nothing, and its number is shown."""
+    originals = {entry["seed"]: entry for entry in _of(found, kind="original")}
+    norms = list(dict.fromkeys(entry["norm"] for entry in _of(found, kind="at once")))
+    names = []
+    for norm in norms:
+        for way, color in (("swapped", "tab:orange"), ("converted", "tab:blue")):
+            entries = _of(found, kind="at once", norm=norm, way=way)
+            mean = sum(100 * kept(e, originals[e["seed"]]) for e in entries) / max(len(entries), 1)
+            panel.bar(len(names), max(mean, 0), color=color)
+            panel.text(len(names), max(mean, 0) + 3, f"{mean:.0f}", ha="center", fontsize=7)
+            names.append(f"{norm}\n{way}")
+    panel.set_xticks(range(len(names)), names, fontsize=5)
+    panel.set_ylim(0, 115)
+    panel.set_yticks(range(0, 101, 20))
+    panel.set_title(f"{task}, from {next(iter(originals.values()))['origin']} norm", fontsize=8)
 
 
 def _draw_tuned(panel, found):

@@ -118,19 +118,20 @@ def parser() -> argparse.ArgumentParser:
         default="digits",
         metavar="NAME",
         help="digits (default), multidomain, diabetes (regression), shapes (segmentation), "
-        "edges2photos (images from images), tfds:NAME for a set of tensorflow_datasets, the "
-        "path of an .npz file with x and y, or with x_train, y_train, x_test and y_test (and "
-        "x_val, y_val), these arrays as .npy files with a comma between (x.npy,y.npy), a folder "
-        "of images with a folder for each class (in train, test and val, or without these), or "
-        "FILE.py:FUNCTION, which returns data as search.run takes them; y is one label per "
-        "example, or what --task says",
+        "edges2photos (images from images), reversal (tokens from tokens), tfds:NAME for a "
+        "set of tensorflow_datasets, the path of an .npz file with x and y, or with x_train, "
+        "y_train, x_test and y_test (and x_val, y_val), these arrays as .npy files with a "
+        "comma between (x.npy,y.npy), a folder of images with a folder for each class (in "
+        "train, test and val, or without these), or FILE.py:FUNCTION, which returns data as "
+        "search.run takes them; y is one label per example, or what --task says",
     )
     what.add_argument(
         "--task",
         choices=TASKS,
         help="what the network is trained for: classification, regression (y is numbers), "
-        "segmentation (y has the number of a class for each pixel), or compiled, whatever a "
-        "compiled --model is for (default: what y looks like)",
+        "segmentation (y has the number of a class for each pixel), tokens (x and y have one for "
+        "each position, and 0 for padding), or compiled, whatever a compiled --model is for "
+        "(default: what y looks like)",
     )
     what.add_argument("--data-dir", metavar="DIR", help="the folder of tensorflow_datasets")
     what.add_argument(
@@ -295,12 +296,12 @@ def parser() -> argparse.ArgumentParser:
     answer.add_argument(
         "--measure",
         metavar="NAME",
-        help="what is measured on the test part: error, accuracy, pixel_error, mean_iou, loss, a "
-        "metric of Keras's such as mean_absolute_error, with :min or :max behind it where its "
-        "name does not say which is better (of several outputs after the name of one, such as "
-        "kind_accuracy), or MODULE:FUNCTION:max for a function of the model "
-        "and the test part (default: error, pixel_error of a segmentation, mean_squared_error of "
-        "a regression, loss of --task compiled)",
+        help="what is measured on the test part: error, accuracy, pixel_error, mean_iou, "
+        "token_error, loss, a metric of Keras's such as mean_absolute_error, with :min or "
+        ":max behind it where its name does not say which is better (of several outputs after "
+        "the name of one, such as kind_accuracy), or MODULE:FUNCTION:max for a function of the "
+        "model and the test part (default: error, pixel_error of a segmentation, token_error of "
+        "tokens, mean_squared_error of a regression, loss of --task compiled)",
     )
     answer.add_argument(
         "--candidates",

@@ -59,6 +59,8 @@ def architecture_for(options):
     if options.data in ARCHITECTURE_OF:
         return ARCHITECTURE_OF[options.data]
     loaded = getattr(options, "loaded", None)
+    if options.task == "tokens" or (loaded and loaded.task == "tokens"):
+        return "transformer"
     to_images = options.task == "segmentation"
     if loaded:
         to_images = len(loaded.output_shape) > 1

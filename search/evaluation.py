@@ -116,20 +116,22 @@ def warning_of(model, training, validation, metrics):
 
 
 class _OfClasses(NamedTuple):
-    """Naming the commonest class, of an example or of a pixel."""
+    """Naming the commonest class, of an example, a pixel or a position."""
 
     limit: float
     metric: str = "val_error"
     same: str = "every example gets the same class"
+    ignored: int | None = None
 
     @classmethod
-    def of(cls, labels):
-        _, counts = np.unique(labels, return_counts=True)
-        chance = 1 - counts.max() / labels.size
-        return cls(chance - DEVIATIONS * math.sqrt(chance * (1 - chance) / len(labels)))
+    def of(cls, labels, ignored=None):
+        _, counts = np.unique(labels[labels != ignored], return_counts=True)
+        chance = 1 - counts.max() / counts.sum()
+        limit = chance - DEVIATIONS * math.sqrt(chance * (1 - chance) / len(labels))
+        return cls(limit, ignored=ignored)
 
     def error(self, outputs, y):
-        return float(np.mean(np.argmax(outputs, axis=-1) != y))
+        return float(np.mean((np.argmax(outputs, axis=-1) != y)[y != self.ignored]))
 
     def says_the_same(self, outputs):
         return len(np.unique(np.argmax(outputs, axis=-1))) == 1
@@ -161,9 +163,9 @@ def _guess(model, validation):
     if not isinstance(y, np.ndarray) or y.ndim == 0 or not y.size:
         return None
     shape = _output_shape(model)
-    if np.issubdtype(y.dtype, np.integer) and (y.ndim == 1 or shape[:-1] == y.shape[1:]):
-        return _OfClasses.of(y)
     loss = getattr(model, "loss", None)
+    if np.issubdtype(y.dtype, np.integer) and (y.ndim == 1 or shape[:-1] == y.shape[1:]):
+        return _OfClasses.of(y, getattr(loss, "ignore_class", None))
     names = (loss, getattr(loss, "__name__", None), type(loss).__name__)
     if y.dtype.kind == "f" and shape == y.shape[1:] and set(SQUARED) & set(map(str, names)):
         return _OfNumbers.of(y)

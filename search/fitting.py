@@ -5,6 +5,7 @@ import keras
 import kerasnorm
 from kerasnorm.core.keras_internals import compiled_loss_of, operation_of
 from kerasnorm.surgery.find import is_graph
+from search.data.parts import PADDING
 from search.errors import BadInput
 
 # What each loss of Keras's wants of the labels, where that is not what all tasks have.
@@ -254,12 +255,13 @@ def _check_numbers(name, model, form):
 def _check_classes(name, model, form, activation):
     """Refuse outputs that do not give each class a score."""
     shape, classes = tuple(model.outputs[0].shape), form.classes
-    if form.task == "segmentation":
+    each = {"segmentation": "class of each pixel", "tokens": "token of each position"}
+    if form.task in each:
         if not _fits(shape[1:-1], form.output_shape[:-1]):
             raise BadInput(
                 f"{name} has outputs of shape {shape}. Needed: (None, "
-                f"{', '.join(map(str, form.output_shape))}), one output for each class of each "
-                "pixel."
+                f"{', '.join(map(str, form.output_shape))}), one output for each "
+                f"{each[form.task]}."
             )
     elif len(shape) != 2:
         raise BadInput(
@@ -360,12 +362,36 @@ def usual_compilation(task, logits):
     """Loss and metrics for a model that has none.
 
     Args:
-        task: `"classification"`, `"segmentation"` or `"regression"`.
+        task: `"classification"`, `"segmentation"`, `"tokens"` or `"regression"`.
         logits: whether the outputs are not probabilities.
     """
     if task == "regression":
         return keras.losses.MeanSquaredError(), ["mean_absolute_error"]
+    if task == "tokens":
+        loss = keras.losses.SparseCategoricalCrossentropy(logits, ignore_class=PADDING)
+        return loss, [TokenAccuracy()]
     return keras.losses.SparseCategoricalCrossentropy(from_logits=logits), ["accuracy"]
+
+
+@keras.saving.register_keras_serializable("search")
+class TokenAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """The share of right tokens; padding is none.
+
+    >>> import numpy as np
+    >>> from search.fitting import TokenAccuracy
+    >>> metric = TokenAccuracy()
+    >>> metric.update_state(np.array([[2, 1, 0]]), np.eye(3)[None, [2, 2, 2]])
+    >>> float(metric.result())
+    0.5
+    """
+
+    def __init__(self, name="accuracy", dtype=None):
+        super().__init__(name, dtype)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Take one more batch."""
+        counts = keras.ops.cast(keras.ops.not_equal(y_true, PADDING), self.dtype)
+        super().update_state(y_true, y_pred, counts)
 
 
 def _snake(name):

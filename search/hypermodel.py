@@ -33,6 +33,8 @@ from search.space import NormSpace, Place, epochs_of
 STARTS = ("fresh", "preserved", "converted")
 # Architectures whose outputs are images.
 TO_IMAGES = ("Pix2PixGenerator",)
+# And those whose outputs are tokens, one for each position.
+TO_TOKENS = ("Transformer",)
 
 
 class NormHyperModel(keras_tuner.HyperModel):
@@ -487,8 +489,12 @@ def architectures(task="classification", images=False):
     >>> "ResNet8" in architectures(), architectures("segmentation")
     (True, ['Pix2PixGenerator'])
     """
+    if task == "tokens":
+        return sorted(TO_TOKENS)
     to_images = task == "segmentation" or images
-    return sorted(name for name in _functions() if (name in TO_IMAGES) == to_images)
+    return sorted(
+        name for name in set(_functions()) - set(TO_TOKENS) if (name in TO_IMAGES) == to_images
+    )
 
 
 def _functions():

@@ -13,10 +13,12 @@ DEFAULTS = {
     "classification": "error",
     "segmentation": "pixel_error",
     "regression": "mean_squared_error",
+    "tokens": "token_error",
     "compiled": "loss",
 }
-# Those that are shares of the examples, or of their pixels; the search shows them in percent.
-SHARES = ("error", "accuracy", "pixel_error", "mean_iou")
+# Those that are shares of the examples, or of their pixels or tokens; the search shows them in
+# percent.
+SHARES = ("error", "accuracy", "pixel_error", "mean_iou", "token_error")
 # Keras's short names, and what they stand for.
 SHORT = {
     "mae": "mean_absolute_error",

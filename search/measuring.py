@@ -7,7 +7,7 @@ import numpy as np
 
 from search import fitting, modules
 from search.data import nests
-from search.data.parts import Part
+from search.data.parts import PADDING, Part
 from search.errors import BadInput, SearchError, one_line
 from search.fitting import evaluates, last_activation
 from search.measure import DEFAULTS, SHORT, Measure
@@ -21,7 +21,8 @@ OWN = {
     "accuracy": ("classification", "segmentation"),
     "pixel_error": ("segmentation",),
     "mean_iou": ("segmentation",),
-    "loss": ("classification", "segmentation", "regression", "compiled"),
+    "token_error": ("tokens",),
+    "loss": ("classification", "segmentation", "tokens", "regression", "compiled"),
 }
 
 
@@ -294,6 +295,12 @@ def _wrong(outputs, y):
     return wrong.reshape(len(y), -1).mean(axis=1)
 
 
+def _wrong_tokens(outputs, y):
+    """For each sequence the share of its tokens that are wrong; padding is none."""
+    wrong = (np.argmax(outputs, axis=-1) != y) & (y != PADDING)
+    return wrong.sum(axis=1) / (y != PADDING).sum(axis=1)
+
+
 def _mean_iou(outputs, y):
     """For each image the mean over the classes in it of intersection over union."""
     found = np.argmax(outputs, axis=-1)
@@ -312,6 +319,7 @@ _SHARE_OF = {
     "pixel_error": _wrong,
     "accuracy": lambda outputs, y: 1 - _wrong(outputs, y),
     "mean_iou": _mean_iou,
+    "token_error": _wrong_tokens,
 }
 
 

@@ -19,10 +19,11 @@ ARCHITECTURE_OF = {
     "diabetes": "mlp",
     "shapes": "pix2pixgenerator",
     "edges2photos": "pix2pixgenerator",
+    "reversal": "transformer",
 }
 DATA = tuple(ARCHITECTURE_OF)
 # What a network is trained for; the last one is whatever it is compiled for.
-TASKS = ("classification", "regression", "segmentation", "compiled")
+TASKS = ("classification", "regression", "segmentation", "tokens", "compiled")
 
 
 def _table():
@@ -62,6 +63,7 @@ ARCHITECTURES = (
     "ResNet50",
     "ResNet56",
     "ResNet8",
+    "Transformer",
     "TransformerEncoder",
     "VGG13",
 )

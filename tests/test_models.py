@@ -38,6 +38,7 @@ OTHERS = {
     "Pix2PixGenerator": ((256, 256, 3), 3),
     "Pix2PixDiscriminator": ((256, 256, 6), 1),
     "TransformerEncoder": ((50, 16), 10),
+    "Transformer": ((50,), 10),
 }
 NAMES = (*RESNETS, *OTHERS)
 CONSISTENT = {"name": "consistent", "norm": "ilm_group", "branches": 2}
@@ -111,6 +112,13 @@ CASES = {
         3,
         "ilm_layer",
         {"width": 8, "heads": 2, "blocks": 1, "placement": "post"},
+    ),
+    "transformer-ilm_layer": (
+        models.Transformer,
+        (6,),
+        9,
+        "ilm_layer",
+        {"width": 8, "heads": 2, "blocks": 1},
     ),
 }
 PREDICTED = ("LeNet-mode_group", "encoder-layer")
@@ -191,7 +199,7 @@ def test_trains_a_step_is_saved_and_loaded(case, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_architecture_trains(name):
     shape = {"Pix2PixGenerator": (16, 16, 3), "Pix2PixDiscriminator": (24, 24, 6)}
-    shape |= {"TransformerEncoder": (6, 5), "MLP": (10,)}
+    shape |= {"TransformerEncoder": (6, 5), "Transformer": (6,), "MLP": (10,)}
     input_shape = shape.get(name, (32, 32, 3))
     model = getattr(models, name)(input_shape, 3, "ilm_group")
     model.compile(keras.optimizers.SGD(0.01), "mse")
@@ -309,7 +317,7 @@ def test_several_norms():
         name: len({site.stage for site in planned(name).sites})
         for name in ("ResNet18", "ResNet152", *OTHERS)
     }
-    assert list(numbers.values()) == [4, 4, 1, 2, 5, 3, 3, 2, 3, 2]
+    assert list(numbers.values()) == [4, 4, 1, 2, 5, 3, 3, 2, 3, 2, 2]
 
 
 def test_what_a_spec_says_counts_more_than_the_architecture():
@@ -414,6 +422,20 @@ def test_padding_counts_nowhere(norm, placement):
     assert abs(call(open_model, x) - call(model, x)).max() > 1e-4
 
 
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_padding_counts_nowhere_for_tokens(norm):
+    keras.utils.set_random_seed(0)
+    model = models.Transformer((None,), 7, norm, width=8, heads=2, blocks=1)
+    randomize(model)
+    tokens = np.random.default_rng(0).integers(1, 7, (2, 6)).astype("int32")
+    tokens[:, 4:] = 0
+    assert_same(call(model, tokens)[:, :4], call(model, tokens[:, :4]), 1e-5)
+    # Of a larger vocabulary as well.
+    larger = models.Transformer((None,), 7, norm, vocabulary=30, width=8, heads=2, blocks=1)
+    assert larger.get_layer("embedding").input_dim == 30
+    assert model.get_layer("embedding").input_dim == 7
+
+
 def test_sequences_have_their_own_sites():
     network = planned("TransformerEncoder", "group", blocks=3)
     assert [site.stage for site in network.sites] == [0, 0, 1, 1, 2, 2, 2]
@@ -479,6 +501,8 @@ def test_illegal_norms_are_named_together_before_anything_is_built(monkeypatch):
         (lambda: models.TransformerEncoder((8, 4), 2, width=10, heads=4), "heads=4"),
         (lambda: models.TransformerEncoder((8, 4), 2, placement="mid"), "placement='mid'"),
         (lambda: models.TransformerEncoder((8, 4), 2, blocks=0), "blocks=0"),
+        (lambda: models.Transformer((8, 4), 2), r"Transformer: input_shape.*\(length,\)"),
+        (lambda: models.Transformer((8,), 2, width=10), "Transformer: heads=4 do not divide"),
     ],
 )
 def test_errors(make, message):

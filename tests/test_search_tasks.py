@@ -1,5 +1,6 @@
 """Other tasks than classification, on each backend: measures, and a search in short."""
 
+import dataclasses
 import json
 
 import keras
@@ -10,7 +11,12 @@ from sklearn import metrics
 import kerasnorm
 from measured_models import COUNT, measured
 from search import running
+from search.data import reversal
+from search.data.parts import Part
 from search.errors import OtherSearch
+from search.evaluation import warning_of
+from search.fitting import usual_compilation
+from search.hypermodel import NormHyperModel
 
 
 def test_numbers_are_measured_as_by_scikit_learn(rng):
@@ -70,6 +76,67 @@ def test_pixels_are_measured_as_by_scikit_learn(rng):
     pairs = zip(y, found, strict=True)
     expected = [metrics.jaccard_score(a.ravel(), b.ravel(), average="macro") for a, b in pairs]
     np.testing.assert_allclose(values, expected)
+
+
+def test_tokens_are_measured_without_padding(rng):
+    y = rng.integers(1, 5, (COUNT, 6)).astype("int32")
+    y[:, 2:] *= rng.integers(0, 2, (COUNT, 1), dtype="int32")
+    logits = rng.normal(size=(COUNT, 6, 5)) + 2 * np.eye(5)[y]
+    found = logits.argmax(-1)
+    value, values = measured("token_error", logits, y, "tokens")
+    expected = [
+        np.mean(one[one > 0] != other[one > 0]) for one, other in zip(y, found, strict=True)
+    ]
+    np.testing.assert_allclose(values, expected)
+    assert value == pytest.approx(np.mean(expected))
+    # In training, over all tokens of the validation part.
+    loss, (metric,) = usual_compilation("tokens", logits=True)
+    metric.update_state(y, logits)
+    assert float(metric.result()) == pytest.approx((found == y)[y > 0].mean(), rel=1e-5)
+    chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    right = np.take_along_axis(chances, y[..., None], -1)[..., 0]
+    assert float(loss(y, logits)) == pytest.approx(-np.log(right[y > 0]).mean(), rel=1e-4)
+
+
+def test_a_translation_is_searched(tmp_path):
+    whole = reversal()
+    some = Part(whole.train.x[:256], whole.train.y[:256])
+    found = running.run(
+        "transformer",
+        dataclasses.replace(whole, train=some),
+        norms="layer",
+        baselines="batch",
+        placements="all",
+        trials=1,
+        epochs=1,
+        seeds=2,
+        batch_size=64,
+        jit_compile=False,
+        arguments={"width": 8, "blocks": 1, "heads": 2},
+        out=tmp_path / "s",
+        console=False,
+    )
+    answer, manifest = found.answer, found.manifest
+    assert (manifest["objective"], manifest["data"]["task"]) == ("val_error", "tokens")
+    assert answer.measure.name == "token_error"
+    assert answer.percent
+    assert all(len(values) == 300 for arm in answer.arms for values in arm.values_of.values())
+    for row in found.runs:
+        # Nine of ten tokens are wrong by chance; with padding it would be six.
+        assert row["test_error"] == pytest.approx(0.85, abs=0.1)
+
+
+def test_an_untrained_translation_is_at_chance_level():
+    data = reversal()
+    model = NormHyperModel("transformer", form=data.form, arguments={"width": 8}).model_of(
+        "layer", {}
+    )
+    x, y = data.validation.x, data.validation.y
+    error = model.evaluate(x, y, verbose=0, return_dict=True)
+    said = warning_of(model, None, (x, y), {"val_error": 1 - error["accuracy"]})
+    assert said.startswith("error at chance level")
+    # Padding left out, naming the commonest token is wrong for nine of ten.
+    assert warning_of(model, None, (x, y), {"val_error": 0.8}) is None
 
 
 def test_regression_is_measured_in_its_own_unit(tmp_path):

@@ -147,8 +147,8 @@ OTHERS = [
 ]
 
 
-# Surgery is the same code on every backend. torch runs all families but NASNet, which is slow; elsewhere most are
-# slow, above all on JAX, which compiles every operation of each.
+# Surgery is the same code on every backend. torch runs all families but NASNet, which Keras refuses
+# there; elsewhere most are slow, above all on JAX, which compiles every operation of each.
 HERE = {"jax": ("MobileNetV2",), "tensorflow": ("MobileNetV3Small",)}
 
 

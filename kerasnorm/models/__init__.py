@@ -28,7 +28,7 @@ from kerasnorm.models.resnet import (
     ResNet110,
     ResNet152,
 )
-from kerasnorm.models.transformer import TransformerEncoder
+from kerasnorm.models.transformer import Transformer, TransformerEncoder
 
 __all__ = [
     "MLP",
@@ -50,6 +50,7 @@ __all__ = [
     "ResNet110",
     "ResNet152",
     "Site",
+    "Transformer",
     "TransformerEncoder",
     "plan",
 ]

@@ -1,4 +1,4 @@
-"""A small Transformer encoder."""
+"""Small Transformer encoders."""
 
 import keras
 from keras import ops
@@ -96,13 +96,81 @@ def TransformerEncoder(
         Vaswani et al., 2017: https://arxiv.org/abs/1706.03762
     """
     net = Network(name, norm, blocks)
+    x = _encoded(
+        net, input_shape, vocabulary, blocks, width, heads, hidden, dropout, placement, mask_value
+    )
+    x = net(keras.layers.GlobalAveragePooling1D("channels_last", name="pool"), x)
+    return net.model(net.classifier(x, classes, classifier_activation))
+
+
+def Transformer(
+    input_shape,
+    classes,
+    norm="batch",
+    vocabulary=None,
+    blocks=2,
+    width=64,
+    heads=4,
+    hidden=None,
+    dropout=0.1,
+    placement="pre",
+    classifier_activation="softmax",
+    name="Transformer",
+):
+    """A Transformer encoder that gives a token for each position, all positions at once.
+
+    It translates where source and target are as long, and it tags. Nothing that was written is
+    read again, so no norm can see a token that is still to come: the norms of this package take
+    statistics of all positions, and a decoder that is taught with the target would be shown it.
+
+    Norms and padding are as in `TransformerEncoder`. What it gives for padding has no meaning.
+
+    Args:
+        input_shape: `(length,)` of tokens; the length may be None.
+        classes: how many tokens the target may have, with 0, which is padding.
+        norm: a norm spec, or several; each block is a stage, as in `TransformerEncoder`.
+        vocabulary: how many tokens there are in the source, with 0; None is as many as `classes`.
+        blocks, width, heads, hidden, dropout, placement: as in `TransformerEncoder`.
+        classifier_activation: of the last layer; None gives logits.
+        name: of the model.
+
+    Example:
+        >>> from kerasnorm import models
+        >>> model = models.Transformer((None,), 12, "group", width=32)
+        >>> model.output_shape
+        (None, None, 12)
+
+    Reference:
+        Vaswani et al., 2017: https://arxiv.org/abs/1706.03762, the encoder
+    """
+    net = Network(name, norm, blocks)
+    vocabulary = classes if vocabulary is None else vocabulary
+    x = _encoded(net, input_shape, vocabulary, blocks, width, heads, hidden, dropout, placement)
+    return net.model(net.classifier(x, classes, classifier_activation))
+
+
+def _encoded(
+    net,
+    input_shape,
+    vocabulary,
+    blocks,
+    width,
+    heads,
+    hidden,
+    dropout,
+    placement,
+    mask_value=None,
+):
+    """The features of each position after all blocks; arguments as of `TransformerEncoder`."""
     net.checked_count("blocks", blocks)
     width = net.checked_count("width", width)
     heads = net.checked_count("heads", heads)
     hidden = net.checked_count("hidden", 4 * width if hidden is None else hidden)
     net.checked_choice("placement", placement, ("pre", "post"))
     if width % heads:
-        raise ValueError(f"{name}: heads={heads} do not divide width={width}. Needed: a divisor.")
+        raise ValueError(
+            f"{net.name}: heads={heads} do not divide width={width}. Needed: a divisor."
+        )
     if vocabulary is None:
         x = net.input(input_shape, rank=2)
         if mask_value is not None:
@@ -126,8 +194,7 @@ def TransformerEncoder(
                 x = net.norm(x, stage, f"{prefix}_norm", axis=-1)
     if placement == "pre":
         x = net.norm(x, blocks - 1, "last_norm", axis=-1)
-    x = net(keras.layers.GlobalAveragePooling1D("channels_last", name="pool"), x)
-    return net.model(net.classifier(x, classes, classifier_activation))
+    return x
 
 
 def _attention(net, x, prefix, width, heads, hidden, dropout):

@@ -14,6 +14,7 @@ from search.data.made import DOMAINS, diabetes, digits, multidomain
 from search.data.parts import Data, Part, split
 from search.data.pasted import edges2photos, shapes
 from search.data.tfds import from_tfds
+from search.data.tokens import reversal
 from search.errors import BadInput, unknown
 from search.names import DATA, TASKS
 
@@ -30,6 +31,7 @@ __all__ = [
     "from_tfds",
     "load",
     "multidomain",
+    "reversal",
     "shapes",
     "split",
 ]
@@ -40,6 +42,7 @@ _MADE = {
     "diabetes": diabetes,
     "shapes": shapes,
     "edges2photos": edges2photos,
+    "reversal": reversal,
 }
 
 
@@ -50,7 +53,8 @@ def load(data, data_dir=None, image_size=None, task=None):
         data: what names data, or data. Names are
 
             - `"digits"` or `"multidomain"` (classification), `"diabetes"` (regression),
-              `"shapes"` (segmentation), `"edges2photos"` (images from images),
+              `"shapes"` (segmentation), `"edges2photos"` (images from images), `"reversal"`
+              (tokens from tokens),
             - the path of an `.npz` file, or `"x.npy,y.npy"`,
             - the path of a folder of images. It has a folder for each class; or it has `train`,
               and `test` and `val` where there are some, in which these are,
@@ -68,17 +72,19 @@ def load(data, data_dir=None, image_size=None, task=None):
             - a function that returns any of these.
 
             Labels of a classification are integers from 0, texts, or one-hot rows; those of a
-            segmentation are such integers for each pixel; those of a regression numbers.
+            segmentation are such integers for each pixel; those of a regression numbers. Tokens are
+            integers for each position, in `x` and in `y`; 0 is padding, which counts nowhere.
 
             `x` of a model with several inputs is a dictionary or a list of arrays, `y` of one with
             several outputs too. Every array has the same examples along its first axis.
         data_dir: where tensorflow_datasets keeps its files.
         image_size: `(height, width)` to which images of tensorflow_datasets, or of a folder, are
             resized; those of a folder have the size of the first one otherwise.
-        task: `"classification"`, `"regression"`, `"segmentation"`, or `"compiled"`: labels are
-            numbers as the model's own loss takes them. None is what the labels look like: for
-            each example a number with a fraction is a regression, an integer for each pixel a
-            segmentation, labels of several outputs `"compiled"`, everything else a classification.
+        task: `"classification"`, `"regression"`, `"segmentation"`, `"tokens"`, or `"compiled"`:
+            labels are numbers as the model's own loss takes them. None is what the labels look
+            like: for each example a number with a fraction is a regression, an integer for each
+            pixel a segmentation, labels of several outputs `"compiled"`, everything else a
+            classification.
 
     Returns:
         A `Data`. Parts that are missing are split off; of a classification, with the classes in

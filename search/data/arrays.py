@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 
 from search.data import nests
-from search.data.parts import TEST_SHARE, VALIDATION_SHARE, Data, Part, split
+from search.data.parts import PADDING, TEST_SHARE, VALIDATION_SHARE, Data, Part, split
 from search.errors import BadInput
 
 # Said wherever labels are not those of a classification.
@@ -84,7 +84,7 @@ def from_arrays(arrays, name="arrays", task=None):
         if (x is None) != (y is None):
             raise BadInput(f"data: only one of x_{part} and y_{part} is there. Needed: both.")
         if x is not None:
-            pairs[part] = (_examples(part, x), _each(f"y_{part}", y, _unpacked))
+            pairs[part] = (_examples(part, x, task), _each(f"y_{part}", y, _unpacked))
             _check_counts(part, *pairs[part])
     if "train" not in pairs:
         raise BadInput("data: there is no training part. Needed: x and y, or x_train and y_train.")
@@ -159,6 +159,33 @@ def _of_segmentation(pairs):
     return (), parts, classes
 
 
+def _of_tokens(pairs):
+    """The same with an integer for each position; 0 is padding."""
+    needed = "Needed: for each position the number of a token; 0 is padding."
+    parts = {}
+    for part, (x, y) in pairs.items():
+        if nests.are_several(x):
+            raise BadInput(f"data: x_{part} is several arrays. Needed for --task tokens: one.")
+        for name, array in (("x", x), ("y", y)):
+            if array.dtype.kind not in "iuf" or array.ndim != 2:
+                raise BadInput(
+                    f"data: {name}_{part} has shape {array.shape} and dtype {array.dtype}. {needed}"
+                )
+            strange = array[(array < 0) | (array != np.round(array))]
+            if strange.size:
+                raise BadInput(
+                    f"data: {name}_{part} holds {strange[0]}, which is not a token. {needed}"
+                )
+            if not (array != PADDING).any(axis=1).all():
+                raise BadInput(f"data: {name}_{part} has an example of padding alone. {needed}")
+        parts[part] = Part(x.astype("int32"), y.astype("int32"))
+    classes = int(parts["train"].y.max()) + 1
+    for part, examples in parts.items():
+        if examples.y.max() >= classes:
+            raise _strange(part, int(examples.y.max()), range(classes))
+    return (), parts, classes
+
+
 def _of_regression(pairs):
     """The same with numbers of any shape."""
     parts = {}
@@ -193,6 +220,7 @@ _OF_TASK = {
     "classification": _of_classification,
     "segmentation": _of_segmentation,
     "regression": _of_regression,
+    "tokens": _of_tokens,
     "compiled": _as_compiled,
 }
 
@@ -203,10 +231,11 @@ def _each(name, given, function):
     return nests.mapped(function, nests.names(nest, name), nest)
 
 
-def _examples(part, x):
+def _examples(part, x, task):
     """Examples as they are needed, or an error that says what is wrong with them."""
     several = nests.are_several(nests.normal(x))
-    return _each(f"x_{part}", x, _one_of_several if several else _only_input)
+    as_needed = _one_of_several if several else _tokens if task == "tokens" else _only_input
+    return _each(f"x_{part}", x, as_needed)
 
 
 def _only_input(name, x):
@@ -219,6 +248,13 @@ def _only_input(name, x):
         )
     _check_numbers(name, x)
     return _floats(name, x[..., None] if x.ndim == 3 else x)
+
+
+def _tokens(name, x):
+    """One integer for each position, which the network takes as it takes other numbers."""
+    x = _unpacked(name, x)
+    _check_numbers(name, x)
+    return _only_input(name, x.astype("float32"))
 
 
 def _one_of_several(name, x):

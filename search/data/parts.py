@@ -13,6 +13,8 @@ from search.jsonable import jsonable
 
 # For what comes in fewer parts: of the whole, and of what is left.
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.2
+# The token that fills up a sequence, and counts nowhere.
+PADDING = 0
 # Why examples that are made of photographs may not change their part.
 OF_PHOTOGRAPHS = "each part has pieces of photographs of its own"
 
@@ -21,9 +23,9 @@ OF_PHOTOGRAPHS = "each part has pieces of photographs of its own"
 class Part:
     """Examples: `x` of `(count, height, width, channels)` or another shape, and `y`.
 
-    Labels are integers, one for each example or, of a segmentation, for each pixel. Targets of a
-    regression are numbers of any shape. Several inputs or outputs are a dictionary or a tuple of
-    arrays, each with the same examples.
+    Labels are integers, one for each example or, of a segmentation, for each pixel. Tokens have one
+    for each position, where 0 is padding. Targets of a regression are numbers of any shape. Several
+    inputs or outputs are a dictionary or a tuple of arrays, each with the same examples.
     """
 
     x: Any
@@ -59,7 +61,7 @@ class Form:
 
     @property
     def outputs(self):
-        """How many numbers the model is to give, for the example or for each pixel."""
+        """How many numbers the model is to give, for the example, each pixel or each position."""
         return self.output_shape[-1]
 
 
@@ -75,8 +77,8 @@ class Data:
         domains: for each class, the domain that it belongs to; empty without domains.
         sources: for each part, the number of what each example was made from, such as an image or
             a patient: examples of one source are never in two parts of a new split.
-        task: `"classification"`, `"segmentation"`, `"regression"`, or `"compiled"`, where the
-            model says what the labels are.
+        task: `"classification"`, `"segmentation"`, `"regression"`, `"tokens"`, or `"compiled"`,
+            where the model says what the labels are.
         tied: why no example may change its part; empty where they may.
     """
 

@@ -183,6 +183,36 @@ def test_labels_of_another_task_are_refused(y, task, message):
         load((IMAGES, y), task=task)
 
 
+TOKENS = np.arange(1, 251).reshape(50, 5) % 7
+
+
+def test_tokens_are_integers_for_each_position():
+    for x, y in ((TOKENS, TOKENS), (TOKENS.astype(float), TOKENS.astype(np.uint8))):
+        data = load((x, y), task="tokens")
+        assert (data.task, data.input_shape, data.output_shape) == ("tokens", (5,), (5, 7))
+        assert data.train.x.dtype == data.train.y.dtype == "int32"
+        assert (len(data.train), len(data.validation), len(data.test)) == (32, 8, 10)
+        np.testing.assert_array_equal(data.train.x, data.train.y)
+    # Pixels from 0 to 255 become shares; tokens do not.
+    assert load((TOKENS.astype(np.uint8), TOKENS), task="tokens").train.x.max() == 6
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (TOKENS, TOKENS[:, 0], r"y_train has shape \(50,\).*for each position"),
+        (TOKENS, TOKENS - 1, "y_train holds -1, which is not a token"),
+        (TOKENS / 2, TOKENS, "x_train holds 0.5, which is not a token"),
+        (TOKENS, TOKENS * (np.arange(50) > 3)[:, None], "an example of padding alone"),
+        (TOKENS * (np.arange(50) > 3)[:, None], TOKENS, "an example of padding alone"),
+        (IMAGES, TOKENS, "x_train has shape"),
+    ],
+)
+def test_what_is_no_token_is_refused(x, y, message):
+    with pytest.raises(BadInput, match=message):
+        load((x, y), task="tokens")
+
+
 def test_parts_must_agree_in_their_labels():
     with pytest.raises(BadInput, match="labels of the parts differ in shape"):
         load({"train": (IMAGES, PIXELS / 7), "test": (IMAGES, PIXELS[:, :3] / 7)})

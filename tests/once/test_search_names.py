@@ -6,7 +6,7 @@ from search.hypermodel import architectures
 
 
 def test_the_lists_are_those_of_the_things_they_name():
-    by_task = architectures() + architectures("segmentation")
+    by_task = architectures() + architectures("segmentation") + architectures("tokens")
     assert list(names.ARCHITECTURES) == sorted(by_task)
     assert set(names.ARCHITECTURE_OF.values()) <= set(map(str.lower, by_task))
     assert list(names.EXECUTORS) == list(executors._PLACES)

@@ -1,0 +1,100 @@
+"""docs/convert.md has the tables of the committed figures; other tasks have errors in them."""
+
+import pytest
+
+import kerasnorm
+from benchmarks import cli, convert, convert_tables, convert_tasks
+from examples import task_sets
+from readme import ROOT
+
+FOUND = convert.read(ROOT / convert.FILE)
+ORIGINAL = {"task": "t/N", "seed": 0, "kind": "original", "origin": "layer", "error": 0.2}
+ORIGINAL |= {"measure": "token error", "guess": 1.0, "parameters": 100}
+AT_ONCE = {"kind": "at once", "agreement": 0.5, "parameters": 0.01, "seconds": 1.0}
+
+
+def figures(seed, error, norm="ilm_layer", way="converted"):
+    """An original, and a network that is made of it."""
+    key = {"task": "t/N", "seed": seed}
+    return [ORIGINAL | key, AT_ONCE | key | {"norm": norm, "way": way, "error": error}]
+
+
+def test_the_page_has_the_tables_of_the_file():
+    page = (ROOT / "docs" / "convert.md").read_text("utf-8")
+    assert convert_tables.BLOCK.search(page).group() == convert_tables.text(FOUND)
+
+
+@pytest.mark.parametrize(
+    ("error", "share"), [(0.2, 1), (0.6, 0.5), (1.0, 0), (1.8, -1), (0.1, 1.125)]
+)
+def test_what_is_kept_of_the_gain_over_a_guess(error, share):
+    original, new = figures(0, error)
+    assert convert_tables.kept(new, original) == pytest.approx(share)
+    table = convert_tables.text([original, new])
+    assert "**t/N, 1 seed: test token error at once**" in table
+    assert "|  | a guess | 1.0000 | 0.0 | - | - | - |" in table
+    assert "| layer | as it was | 0.2000 | 100.0 | 100.0 | +0.0% | - |" in table
+    row = f"| ilm_layer | converted | {error:.4f} | {100 * share:.1f} | 50.0 | +1.0% | 1 |"
+    assert row in table
+    assert f"| t/N | 1 | {100 * share:.1f} | - | +1.0% | - |" in table
+
+
+def test_each_seed_is_compared_with_its_own_original():
+    found = [*figures(0, 0.6), *figures(1, 0.6)]
+    found[2]["error"] = 0.6
+    assert "| ilm_layer | converted | 0.6000 | 75.0 |" in convert_tables.text(found)
+
+
+def test_accuracies_and_errors_are_in_tables_of_their_own():
+    tables = convert_tables.text([*FOUND, *figures(0, 0.6)])
+    _, goals = tables.split("**Kept of the original's accuracy, ilm_layer, %**")
+    accuracies, errors = goals.split("**Kept of what the original gains over a guess")
+    assert "digits/ResNet8" in accuracies
+    assert "t/N" not in accuracies
+    assert "| t/N | 1 | 50.0 |" in errors
+
+
+def test_the_picture_has_a_panel_for_each_other_task(tmp_path):
+    convert_tables.draw(figures(0, 0.6), tmp_path / "errors.png")
+    convert_tables.draw([*FOUND, *figures(0, 5.0)], tmp_path / "both.png")
+    assert (tmp_path / "errors.png").stat().st_size < (tmp_path / "both.png").stat().st_size
+
+
+def test_norms_are_others_than_the_original_one():
+    assert convert_tasks.norms_from("group") == ("layer", "batch", "ilm_layer")
+
+
+def test_a_network_with_another_norm_gets_batch_norm():
+    unit = convert_tasks.OtherTask.__new__(convert_tasks.OtherTask)
+    unit.old = kerasnorm.models.Transformer((4,), 5, "layer", width=4, heads=1, blocks=1)
+    new = unit.way("batch", "swapped")
+    assert isinstance(new.get_layer("last_norm"), kerasnorm.BatchNorm)
+    assert isinstance(unit.old.get_layer("last_norm"), kerasnorm.LayerNorm)
+
+
+def test_a_regression_is_converted(tmp_path, monkeypatch, capsys):
+    network = task_sets.NETWORKS["diabetes"]._replace(epochs=5)
+    monkeypatch.setitem(task_sets.NETWORKS, "diabetes", network)
+    monkeypatch.setattr(convert, "DISTILLATION", 2)
+    monkeypatch.setattr(convert_tasks, "EXAMPLES", (8, 100000))
+    path = tmp_path / "figures.jsonl"
+    command = ["convert", "--tasks", "diabetes/MLP", "--seeds", "0", "--file", str(path)]
+    assert cli.main(command) == 0
+    found = convert.read(path)
+    assert [entry["kind"] for entry in found] == ["original", *["at once"] * 10, "examples", "step"]
+    original, *others = found
+    assert original["measure"] == "mean squared error"
+    assert original["guess"] == pytest.approx(task_sets.guess(task_sets.diabetes()))
+    ways = {(entry["norm"], entry["way"]): entry for entry in others[:10]}
+    assert set(ways) == {
+        *((norm, way) for norm in convert.NORMS for way in convert.WAYS),
+        ("ilm_layer", "distilled"),
+    }
+    for entry in ways.values():
+        assert entry["agreement"] <= 1
+    # It goes on from there: nothing is missing.
+    assert cli.main(command) == 0
+    assert convert.read(path) == found
+    capsys.readouterr()
+    assert cli.main([*command, "--show"]) == 0
+    assert "diabetes/MLP, 1 seed: test mean squared error at once" in capsys.readouterr().out
