@@ -195,10 +195,10 @@ def run(
         measure: of the answer, on the test part: `"error"`, `"accuracy"`, `"pixel_error"`,
             `"mean_iou"`, `"token_error"`, `"loss"`; a metric of Keras's or its name, of several
             outputs after the name of one, such as `"kind_accuracy"`; or `function(model, test)`
-            with its direction, `(function, "max")` or `"MODULE:FUNCTION:max"`. It gets a part with `x`
-            and `y`, and returns a number, or the number and an array with a value for each example
-            that it is the mean of. None is the share of wrong answers, pixels or tokens, the mean
-            squared error of a regression, or the loss of what a model is compiled for.
+            with its direction, `(function, "max")` or `"MODULE:FUNCTION:max"`. It gets a part with
+            `x` and `y`, and returns a number, or the number and an array with a value for each
+            example that it is the mean of. None is the share of wrong answers, pixels or tokens,
+            the mean squared error of a regression, or the loss of what a model is compiled for.
         most_seeds: of `seeds="auto"`.
         margin: a difference up to this does not matter: in points where the measure is a share (0.5
             is half a percent of the test examples), else in its unit. Norms that are shown to be

@@ -37,5 +37,5 @@ def reversal():
         x[row, : len(source)] = source
         y[row, : len(source)] = meaning[list(source[::-1])]
     ends = np.cumsum((0, *COUNTS))
-    parts = (Part(x[a:b], y[a:b]) for a, b in itertools.pairwise(ends))
-    return Data("reversal", *parts, TOKENS + 1, task="tokens")
+    train, validation, test = (Part(x[a:b], y[a:b]) for a, b in itertools.pairwise(ends))
+    return Data("reversal", train, validation, test, TOKENS + 1, task="tokens")
