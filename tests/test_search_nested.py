@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import kerasnorm
+from daily import on_torch_daily
 from kerasnorm.sites import norm_layer
 from search import data as datasets
 from search import measuring, running
@@ -318,9 +319,10 @@ def test_a_searched_batch_size_counts_for_several_arrays():
 
     hp = keras_tuner.HyperParameters()
     hp.values = {"batch_size": 8}
+    hypermodel = NormHyperModel(network, form=form_of())
     for x in (LEFT, X, [LEFT, RIGHT]):
-        assert NormHyperModel.fit(None, hp, Fitted(), x, SIZE) == {"batch_size": 8}
-    assert NormHyperModel.fit(None, hp, Fitted(), Batches()) == {}
+        assert hypermodel.fit(hp, Fitted(), x, SIZE) == {"batch_size": 8}
+    assert hypermodel.fit(hp, Fitted(), Batches()) == {}
 
 
 def test_transforms_of_one_input_are_refused():
@@ -340,6 +342,7 @@ def test_losses_that_fail_are_refused_before_the_first_trial(tmp_path):
     assert not (tmp_path / "s").exists()
 
 
+@on_torch_daily
 def test_a_search_in_processes_with_splits_goes_on(tmp_path):
     options = {**OPTIONS, "measure": "kind_error", "objective": "val_kind_accuracy"}
     options |= {"executor": "processes", "splits": 3, "seeds": 3, "norms": "batch", "trials": 1}

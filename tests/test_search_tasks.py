@@ -9,6 +9,7 @@ import pytest
 from sklearn import metrics
 
 import kerasnorm
+from daily import on_torch_daily
 from measured_models import COUNT, measured
 from search import running
 from search.data import reversal
@@ -98,6 +99,7 @@ def test_tokens_are_measured_without_padding(rng):
     assert float(loss(y, logits)) == pytest.approx(-np.log(right[y > 0]).mean(), rel=1e-4)
 
 
+@on_torch_daily
 def test_a_translation_is_searched(tmp_path):
     whole = reversal()
     some = Part(whole.train.x[:256], whole.train.y[:256])
