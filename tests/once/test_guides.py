@@ -99,7 +99,12 @@ def test_the_reference_has_what_is_public_and_nothing_else():
 def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = [shlex.split(line) for block in blocks("sh", SEARCHING) for line in block.splitlines()]
-    install, searching, regression, segmentation, pix2pix, splits, reporting, planning = lines
+    install, searching, tuning, *others, pix2pix, splits, reporting, planning = lines
+    assert [line[line.index("--data") + 1] for line in others] == [
+        "diabetes",
+        "reversal",
+        "my_masks.npz",
+    ]
     assert install[:2] == ["pip", "install"]
     assert (searching[0], reporting[:2]) == ("kerasnorm-search", ["kerasnorm-search", "report"])
     assert cli.main([*searching[1:], *LITTLE]) == 0
@@ -107,11 +112,12 @@ def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     assert "report.html" in capsys.readouterr().out
     pictures = np.random.default_rng(0).uniform(size=(40, 8, 8, 1))
     np.savez("my_masks.npz", x=pictures, y=pictures[..., 0] > 0.5)
-    for other in (regression, segmentation, splits):
+    for other in (*others, splits):
         assert cli.main([*other[1:], *LITTLE]) == 0
-    # The example has a test of its own.
+    # The example, and trained models, have tests of their own.
     pix2pix = [word.replace("examples/", f"{DOCS.parent}/examples/") for word in pix2pix]
-    early.check(cli.parser().parse_args([*pix2pix[1:], *LITTLE]))
+    for other in (pix2pix, tuning):
+        early.check(cli.parser().parse_args(other[1:]))
     assert planning[:2] == ["kerasnorm-search", "plan"]
     # So little work has no answer to plan from.
     assert cli.main(planning[1:]) == 2
