@@ -12,6 +12,7 @@ import pytest
 import branches_on_two_devices
 import kerasnorm
 import two_devices
+import xla_flags
 from backend_tools import BACKEND, data, make_layer, value_and_gradients
 from small_models import assert_same, numpy
 
@@ -21,8 +22,6 @@ CASES = {
 }
 
 
-# As in conftest.py, for a process that XLA reads its flags in.
-QUICK_COMPILATION = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 # What C++ says where one of torch's threads is left when the interpreter goes; rare, and harmless.
 LEFT_THREAD = "terminate called without an active exception"
 
@@ -38,7 +37,7 @@ def run_on_two_devices(*command, timeout=300, attempts=3, **environment):
     }
     environments = [environment]
     if BACKEND == "jax":
-        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {QUICK_COMPILATION}"
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=2 {xla_flags.QUICK}"
         environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if BACKEND == "torch":
         with socket.socket() as free:

@@ -11,6 +11,7 @@ import numpy as np
 
 import kerasnorm
 import saved_models
+import xla_flags
 from golden_files import GOLDEN, folder_of
 
 TESTS = pathlib.Path(__file__).parents[1]
@@ -24,6 +25,7 @@ def start(backend, errors, *arguments):
         "KERAS_BACKEND": backend,
         # Programs that run once.
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        **({"XLA_FLAGS": xla_flags.QUICK} if backend == "jax" else {}),
         "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
     return subprocess.Popen(

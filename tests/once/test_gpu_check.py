@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+import xla_flags
 from benchmarks import cli, gpu, machine, results
 from benchmarks.timing import Deadline, HurriedPreparation, Stopwatch, interleave
 
@@ -40,7 +41,7 @@ def test_dry_run_needs_keras_a_backend_and_pytest_alone(tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks", "gpu", "--dry-run", "--json", str(path)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": search_path},
+        env={**os.environ, "PYTHONPATH": search_path, "XLA_FLAGS": xla_flags.QUICK},
         capture_output=True,
         text=True,
         check=False,
