@@ -107,6 +107,8 @@ def number(values):
     if not values:
         return NOTHING
     mean, low, _ = mean_interval(values)
+    if abs(mean) >= 1e4:
+        return f"{mean:.0e}"  # A fit that failed.
     return f"{mean:.4f}" if low is None or len(values) == 2 else f"{mean:.4f} ± {mean - low:.4f}"
 
 
@@ -380,7 +382,7 @@ def _draw_kept(panel, task, found):
     panel.set_xticks(range(len(names)), names, fontsize=5)
     panel.set_ylim(0, 115)
     panel.set_yticks(range(0, 101, 20))
-    panel.set_title(f"{task}, from {next(iter(originals.values()))['origin']} norm", fontsize=8)
+    panel.set_title(f"{task}\nfrom {next(iter(originals.values()))['origin']} norm", fontsize=8)
 
 
 def _draw_tuned(panel, found):
