@@ -163,7 +163,9 @@ def page(found):
         "# Data sets for other tasks",
         "",
         "These data sets are included. They are made from scikit-learn's data and photographs, "
-        "without a download.",
+        "without a download. `reversal` is made of random",
+        "numbers. `kerasnorm-search --data shapes` searches the norms of the network that fits the "
+        "task; the other names work in the same way.",
         "",
         "![pictures with objects and their masks; edges and the photographs they are of; sequences "
         "and their translations](data.png)",

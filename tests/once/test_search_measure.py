@@ -1,5 +1,6 @@
 """What an answer is measured by: names, directions, values per example, and what speaks of it."""
 
+import dataclasses
 import sys
 
 import keras
@@ -11,6 +12,7 @@ from kerasnorm.sites import norm_layer
 from measured_models import COUNT, given, measured
 from search import answer as answers
 from search import evaluation, examples, measuring, report, running
+from search.data import load
 from search.data.parts import Data, Form, Part
 from search.data.splits import Splits
 from search.errors import BadInput
@@ -325,6 +327,40 @@ def test_segmentation_and_a_measure_of_more_is_better(tmp_path):
     means = [arm.mean for arm in found.answer.arms]
     assert means == sorted(means, reverse=True)
     assert "mean IoU" in found.answer.sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "task", "measure"),
+    [
+        ("diabetes", "mlp", "regression", "mean_squared_error"),
+        ("shapes", "pix2pixgenerator", "segmentation", "pixel_error"),
+        ("edges2photos", "pix2pixgenerator", "regression", "mean_squared_error"),
+    ],
+)
+def test_the_sets_of_other_tasks_are_searched(name, network, task, measure, tmp_path):
+    whole = load(name)
+    parts = {part: getattr(whole, part).rows(slice(12)) for part in ("train", "validation", "test")}
+    found = running.run(
+        network,
+        dataclasses.replace(whole, **parts),
+        norms="layer",
+        baselines="batch",
+        placements="all",
+        trials=1,
+        epochs=1,
+        seeds=2,
+        batch_size=6,
+        jit_compile=False,
+        arguments={"width": 4},
+        out=tmp_path / "s",
+        console=False,
+    )
+    assert found.manifest["data"]["task"] == task
+    assert found.answer.measure.name == measure
+    assert [row["status"] for row in found.rows] == ["completed"]
+    assert {arm.name for arm in found.answer.arms} == {"batch norm", "layer norm"}
+    for row in found.runs:
+        assert 0 < row["test_error"] < (1 if task == "segmentation" else 100)
 
 
 def test_whatever_a_model_is_compiled_for(tmp_path):
