@@ -256,41 +256,29 @@ def _goal(found, what):
 
 def _examples(found):
     """How many unlabelled examples are enough, and which."""
-    table = Table(
-        f"{SWEPT}, converted with so many unlabelled examples: test accuracy, %",
-        ["task", *map(str, EXAMPLES), "512 of another domain", "original"],
+    return _by_count(
+        found, "accuracy, %", "accuracy", percent, {"512 of another domain": "other examples"}
     )
-    for task in dict.fromkeys(entry["task"] for entry in found):
-        own = _of(found, task=task)
-        if _of(own, kind="examples"):
-            cells = [
-                percent([e["accuracy"] for e in _of(own, kind="examples", on=count)])
-                for count in EXAMPLES
-            ]
-            others = [
-                percent([e["accuracy"] for e in _of(own, kind=kind)])
-                for kind in ("other examples", "original")
-            ]
-            table.rows.append([task, *cells, *others])
-    return table
 
 
 def _examples_of_errors(found):
     """The same of errors."""
+    return _by_count(found, "error", "error", number, {})
+
+
+def _by_count(found, words, of, shown, further):
+    """The figures of conversions with few and with many examples; further columns by their kind."""
+    columns = further | {"original": "original"}
     table = Table(
-        f"{SWEPT}, converted with so many unlabelled examples: test error",
-        ["task", *map(str, EXAMPLES), "original"],
+        f"{SWEPT}, converted with so many unlabelled examples: test {words}",
+        ["task", *map(str, EXAMPLES), *columns],
     )
     for task in dict.fromkeys(entry["task"] for entry in found):
         own = _of(found, task=task)
         if _of(own, kind="examples"):
-            cells = [
-                number([e["error"] for e in _of(own, kind="examples", on=count)])
-                for count in EXAMPLES
-            ]
-            table.rows.append(
-                [task, *cells, number([e["error"] for e in _of(own, kind="original")])]
-            )
+            groups = [_of(own, kind="examples", on=count) for count in EXAMPLES]
+            groups += [_of(own, kind=kind) for kind in columns.values()]
+            table.rows.append([task, *(shown([e[of] for e in group]) for group in groups)])
     return table
 
 

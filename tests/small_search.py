@@ -56,6 +56,17 @@ OPTIONS = {
     "console": False,
 }
 
+# Of one trial, with a network of the package's.
+ONE_TRIAL = {
+    "norms": "layer",
+    "placements": "all",
+    "trials": 1,
+    "epochs": 1,
+    "seeds": 2,
+    "jit_compile": False,
+    "console": False,
+}
+
 
 def short_search(out, network=build, data=None, **options):
     """A whole search with the small network on the arrays."""

@@ -18,6 +18,7 @@ from search.errors import OtherSearch
 from search.evaluation import warning_of
 from search.fitting import usual_compilation
 from search.hypermodel import NormHyperModel
+from small_search import ONE_TRIAL
 
 
 def test_numbers_are_measured_as_by_scikit_learn(rng):
@@ -106,17 +107,11 @@ def test_a_translation_is_searched(tmp_path):
     found = running.run(
         "transformer",
         dataclasses.replace(whole, train=some),
-        norms="layer",
         baselines="batch",
-        placements="all",
-        trials=1,
-        epochs=1,
-        seeds=2,
         batch_size=64,
-        jit_compile=False,
         arguments={"width": 8, "blocks": 1, "heads": 2},
         out=tmp_path / "s",
-        console=False,
+        **ONE_TRIAL,
     )
     answer, manifest = found.answer, found.manifest
     assert (manifest["objective"], manifest["data"]["task"]) == ("val_error", "tokens")
@@ -145,16 +140,10 @@ def test_regression_is_measured_in_its_own_unit(tmp_path):
     found = running.run(
         "mlp",
         "diabetes",
-        norms="batch",
-        placements="all",
-        trials=1,
-        epochs=1,
-        seeds=2,
         batch_size=64,
-        jit_compile=False,
         arguments={"width": 8, "depth": 1},
         out=tmp_path / "s",
-        console=False,
+        **{**ONE_TRIAL, "norms": "batch"},
     )
     answer, manifest = found.answer, found.manifest
     assert (manifest["objective"], manifest["data"]["task"]) == ("val_loss", "regression")

@@ -150,13 +150,7 @@ def _of_segmentation(pairs):
             strange = y[(y < 0) | (y != np.round(y))].ravel()[0]
             raise BadInput(f"data: y_{part} holds {strange}, which is not a class. {needed}")
         parts[part] = Part(x, y.astype("int32"))
-    classes = int(parts["train"].y.max()) + 1
-    for part, examples in parts.items():
-        if examples.y.max() >= classes:
-            raise _strange(part, int(examples.y.max()), range(classes))
-    if classes < 2:
-        raise BadInput("data: there is one class only. Needed: at least two.")
-    return (), parts, classes
+    return (), parts, _classes_of(parts)
 
 
 def _of_tokens(pairs):
@@ -179,11 +173,18 @@ def _of_tokens(pairs):
             if not (array != PADDING).any(axis=1).all():
                 raise BadInput(f"data: {name}_{part} has an example of padding alone. {needed}")
         parts[part] = Part(x.astype("int32"), y.astype("int32"))
+    return (), parts, _classes_of(parts)
+
+
+def _classes_of(parts):
+    """How many classes there are; the training part has the last one."""
     classes = int(parts["train"].y.max()) + 1
     for part, examples in parts.items():
         if examples.y.max() >= classes:
             raise _strange(part, int(examples.y.max()), range(classes))
-    return (), parts, classes
+    if classes < 2:
+        raise BadInput("data: there is one class only. Needed: at least two.")
+    return classes
 
 
 def _of_regression(pairs):

@@ -19,6 +19,7 @@ from search.errors import BadInput
 from search.fitting import check_model, task_of_model
 from search.measure import Measure
 from search_rows import manifest, run_rows
+from small_search import ONE_TRIAL
 
 
 def largest_miss(model, test):
@@ -343,17 +344,11 @@ def test_the_sets_of_other_tasks_are_searched(name, network, task, measure, tmp_
     found = running.run(
         network,
         dataclasses.replace(whole, **parts),
-        norms="layer",
         baselines="batch",
-        placements="all",
-        trials=1,
-        epochs=1,
-        seeds=2,
         batch_size=6,
-        jit_compile=False,
         arguments={"width": 4},
         out=tmp_path / "s",
-        console=False,
+        **ONE_TRIAL,
     )
     assert found.manifest["data"]["task"] == task
     assert found.answer.measure.name == measure
