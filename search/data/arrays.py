@@ -150,7 +150,7 @@ def _of_segmentation(pairs):
             strange = y[(y < 0) | (y != np.round(y))].ravel()[0]
             raise BadInput(f"data: y_{part} holds {strange}, which is not a class. {needed}")
         parts[part] = Part(x, y.astype("int32"))
-    return (), parts, _classes_of(parts)
+    return (), parts, _number_of_classes(parts)
 
 
 def _of_tokens(pairs):
@@ -173,10 +173,10 @@ def _of_tokens(pairs):
             if not (array != PADDING).any(axis=1).all():
                 raise BadInput(f"data: {name}_{part} has an example of padding alone. {needed}")
         parts[part] = Part(x.astype("int32"), y.astype("int32"))
-    return (), parts, _classes_of(parts)
+    return (), parts, _number_of_classes(parts)
 
 
-def _classes_of(parts):
+def _number_of_classes(parts):
     """How many classes there are; the training part has the last one."""
     classes = int(parts["train"].y.max()) + 1
     for part, examples in parts.items():

@@ -350,3 +350,15 @@ def test_augmentation_needs_images():
     assert checked_augmentation(load("digits"), True) == (1, True)
     with pytest.raises(BadInput, match="pad=9"):
         checked_augmentation(load("digits"), (9, False))
+
+
+@pytest.mark.parametrize("task", ["segmentation", "tokens"])
+def test_classes_are_counted_by_the_training_part(task):
+    shape = (4, 2, 2) if task == "segmentation" else (4, 2)
+    x = np.ones((*shape, 1) if task == "segmentation" else shape, "int32")
+    y = np.ones(shape, "int32")
+    y[0] = 6
+    arrays = {"x_train": x, "y_train": y, "x_val": x, "y_val": y, "x_test": x, "y_test": y}
+    assert from_arrays(arrays, task=task).classes == 7
+    with pytest.raises(BadInput, match="y_test has the label 7"):
+        from_arrays(arrays | {"y_test": y + 1}, task=task)
