@@ -387,6 +387,48 @@ def test_predictions_keep_the_budget():
     assert more[0.01] < more[0.5] <= 0.5 * old.count_params()
 
 
+def test_narrow_norms_get_what_is_left_of_the_budget():
+    layers = []
+    for channels in (16, 4):
+        layers = [keras.layers.Conv2D(channels, 3), keras.layers.BatchNormalization(), *layers]
+    old = keras.Sequential([keras.Input((6, 6, 3)), *layers, keras.layers.Dense(3)])
+    wide, narrow = 3 * 16 * 16, 3 * 4 * 4
+    reductions = {}
+    for added in (wide + narrow, wide // 2 + narrow, wide // 2 + narrow // 2, wide // 4 + narrow):
+        # Another budget for rounding.
+        budget = (added + 0.5) / old.count_params()
+        new = kerasnorm.convert(old, "ilm_layer", images(), budget=budget, fit_steps=0, verbose=0)
+        sites = kerasnorm.report_of(new).sites
+        reductions[added] = [int(site.chosen.split("reduction=")[1]) for site in sites]
+    assert list(reductions.values()) == [[1, 1], [1, 2], [2, 2], [1, 4]]
+
+
+def test_predictions_of_what_no_example_showed_stay_bounded():
+    """Of an example of 30 times the contrast: a linear slope grows with its square in each norm."""
+    layers = [
+        layer for n in range(4) for layer in (keras.layers.Conv2D(8, 1), kerasnorm.BatchNorm())
+    ]
+    old = set_weights(keras.Sequential([keras.Input((6, 6, 8)), *layers]))
+    kerasnorm.reestimate(old, images(shape=(6, 6, 8)))
+    far = 30 * images(1, (6, 6, 8))
+    wanted = keras.ops.convert_to_numpy(old.predict_on_batch(far))
+
+    def error(spec):
+        new = kerasnorm.convert(old, spec, images(shape=(6, 6, 8)), verbose=0)
+        given = keras.ops.convert_to_numpy(new.predict_on_batch(far))
+        return np.abs(given - wanted).max() / np.abs(wanted).max()
+
+    assert error("ilm_layer") < 2
+    assert error({"name": "ilm_layer", "variance_activation": None}) > 100
+
+
+def test_one_held_out_example_can_be_explained():
+    new = kerasnorm.convert(network(), "ilm_layer", images(8), verbose=0)
+    report = kerasnorm.report_of(new)
+    assert report.examples == (7, 1)
+    assert -10 < report.explained <= 1
+
+
 class _Data(keras.utils.PyDataset):
     def __init__(self, x):
         super().__init__()

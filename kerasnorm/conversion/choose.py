@@ -80,7 +80,11 @@ def _groups_of(numbers, sites):
 
 
 def _within(budget, model, sites, chosen):
-    """The smallest reduction with which all predictions together keep the budget."""
+    """The smallest reductions with which all predictions together keep the budget.
+
+    That is one for all, and smaller ones for narrow norms as far as there is room: a larger code
+    costs least there, it explains most there, and these norms come first in most networks.
+    """
     sized = [
         n
         for n, site in enumerate(sites)
@@ -92,12 +96,21 @@ def _within(budget, model, sites, chosen):
         return chosen
     allowed = budget * model.count_params()
     widest = max(sites[n].channels for n in sized)
-    reduction = 1
-    while reduction < widest:
-        added = sum(3 * sites[n].channels * max(sites[n].channels // reduction, 2) for n in sized)
-        if added <= allowed:
-            break
-        reduction *= 2
+
+    def added(reductions):
+        return sum(
+            3 * sites[n].channels * max(sites[n].channels // reductions[n], 2) for n in sized
+        )
+
+    common = 1
+    while common < widest and added(dict.fromkeys(sized, common)) > allowed:
+        common *= 2
+    reductions = dict.fromkeys(sized, common)
+    for n in sorted(sized, key=lambda n: sites[n].channels):
+        smaller = (2**k for k in range(common.bit_length() - 1))
+        fitting = (less for less in smaller if added({**reductions, n: less}) <= allowed)
+        reductions[n] = next(fitting, common)
     return [
-        {**more, "reduction": reduction} if n in sized else more for n, more in enumerate(chosen)
+        {**more, "reduction": reductions[n]} if n in sized else more
+        for n, more in enumerate(chosen)
     ]

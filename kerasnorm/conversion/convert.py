@@ -303,7 +303,10 @@ def _converted(model, spec, examples, options, progress):
     swapped = [(s.old, norm) for s, norm in zip(sites, norms, strict=True)]
     rebuilt = rebuild(model, [*swapped, *folded])
     new = rebuilt.model
-    words = [", ".join(f"{key}={value}" for key, value in more.items()) for more in chosen]
+    words = [
+        ", ".join(f"{key}={getattr(value, '__name__', value)}" for key, value in more.items())
+        for more in chosen
+    ]
     lines = _fitted(
         model,
         new,
@@ -425,7 +428,9 @@ def compare(old, new, batches):
     for before, after in zip(*whole, strict=True):
         if before.ndim == 2 and before.shape[1] > 1:
             agreements.append(np.mean(before.argmax(1) == after.argmax(1)))
-        spread = np.square(before - before.mean(0)).sum()
+        # One example does not vary; its numbers may.
+        centre = before.mean(0) if len(before) > 1 else before.mean()
+        spread = np.square(before - centre).sum()
         squares.append(1.0 - np.square(after - before).sum() / max(spread, 1e-30))
     scores = {}
     if all(y is not None for _, y in batches):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Unpack
 
 import keras
+from keras import ops
 
 from kerasnorm.core.arguments import (
     ActivationLike,
@@ -18,6 +19,21 @@ from kerasnorm.core.arguments import (
 from kerasnorm.core.groups import Association, Grouped, activate
 from kerasnorm.core.layer import PACKAGE
 from kerasnorm.core.pooling import repeat_channels
+
+
+@keras.saving.register_keras_serializable(PACKAGE)
+def signed_root(x):
+    """`x / sqrt(0.3 + |x|)`: the root of |x| with the sign of x, but for a linear part around 0.
+
+    `convert` gives it to predictions of gamma, which is a deviation, from variances.
+
+    Example:
+        >>> import numpy as np
+        >>> from kerasnorm.layers.ilm import signed_root
+        >>> [round(float(value), 2) for value in signed_root(np.array([-100.0, 0.0, 100.0]))]
+        [-9.99, 0.0, 9.99]
+    """
+    return x / ops.sqrt(0.3 + ops.abs(x))
 
 
 @documented
@@ -78,8 +94,13 @@ class InstanceLevelMeta(Association):
 
     @classmethod
     def fit_choices(cls, channels):
-        """A key per channel and no activations: what a conversion wants is nearly linear."""
-        return [{"key_group_size": 1, "mean_activation": None, "variance_activation": None}]
+        """A key per channel; a shift that is linear in means, a slope that is a root of variances.
+
+        Those are what an affine function of the channel is, seen from the standardized example.
+        Where variances leave the range of the fit, a linear slope would grow with their square,
+        anew in each norm of a deep network.
+        """
+        return [{"key_group_size": 1, "mean_activation": None, "variance_activation": signed_root}]
 
     def key_groups_of(self, channels):
         """Nk = C / key_group_size."""
