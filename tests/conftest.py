@@ -17,6 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         "NPROC",  # jaxlib's thread pools
     ):
         os.environ.setdefault(variable, "1")
+    # Threads of OpenMP that wait for work leave the core to whoever has some.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # XLA parts a program for threads that a worker does not have.
     os.environ["XLA_FLAGS"] = " ".join(
         filter(None, [os.environ.get("XLA_FLAGS"), "--xla_cpu_parallel_codegen_split_count=1"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from daily import daily
+from layer_table import KINDS
 from small_models import (
     BACKEND,
     CHANNELS,
@@ -152,7 +153,14 @@ def test_torch_export(model, tmp_path):
 
 
 @only_torch
-@pytest.mark.parametrize("name", EVERY_NAME)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # In training all of them are compiled every day.
+        pytest.param(name, marks=[] if name in (*KINDS, "ConsistentNorm") else pytest.mark.slow)
+        for name in EVERY_NAME
+    ],
+)
 def test_torch_compile(name):
     import torch
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import kerasnorm
-from daily import on_torch_daily
+from daily import ON_TORCH, on_torch_daily
 from kerasnorm import transforms
 from kerasnorm.core.keras_internals import layers_in
 from search.batches import Batches
@@ -125,7 +125,7 @@ def test_a_training_goes_on_in_the_middle_of_either_part(tmp_path):
 
     hypermodel = NormHyperModel(trained_model(run_eagerly=True), norms="group", frozen_epochs=2)
     whole = run(hypermodel, task())["curve"]
-    for number, epoch in enumerate((1, 2, 3)):
+    for number, epoch in enumerate((1, 2, 3) if ON_TORCH else (2,)):
         first = task(number, epochs=epoch, save=path(number))
         curve = run(hypermodel, first)["curve"]
         rest = run(hypermodel, task(9, initial_epoch=epoch, parent=first))["curve"]

@@ -22,21 +22,27 @@ LAYERS = {
     "SwitchableNorm": ("SwitchableNorm", {}),
     "BatchRenorm": ("BatchRenorm", {"r_max": 1.5, "d_max": 0.5}),
 }
-# What a split can do wrong is wrong for all; the others are for what is their own.
-EVERY_SPLIT = ("BatchNorm", "ConvNorm, weighted")
 # The examples of the first device. JAX takes equal parts only.
 SPLITS = {"even": 4, "uneven": 5, "all and none": 8}
+EQUAL = (("even", False), ("even", True))
+# Splits, and whether they are masked. What they can do wrong is wrong for all layers: two meet all
+# of them, the others the last.
+ANY = (("even", False), ("uneven", False), ("all and none", True), ("uneven", True))
+EVERY_SPLIT = ("BatchNorm", "ConvNorm, weighted")
 
 
 def cases(backend):
     """Name, layer, arguments, whether masked, and the examples of the first device."""
+
+    def of(name):
+        if backend == "jax":
+            return EQUAL
+        return ANY if name in EVERY_SPLIT else ANY[-1:]
+
     return [
-        (f"{name}, {split}{', masked' * masked}", *LAYERS[name], masked, first)
+        (f"{name}, {split}{', masked' * masked}", *LAYERS[name], masked, SPLITS[split])
         for name in LAYERS
-        for split, first in SPLITS.items()
-        for masked in (False, True)
-        if backend != "jax" or split == "even"
-        if backend == "jax" or name in EVERY_SPLIT or split == "uneven"
+        for split, masked in of(name)
     ]
 
 

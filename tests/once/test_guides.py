@@ -113,13 +113,14 @@ def test_the_commands_of_the_search_run(tmp_path, monkeypatch, capsys):
     assert "report.html" in capsys.readouterr().out
     pictures = np.random.default_rng(0).uniform(size=(40, 8, 8, 1))
     np.savez("my_masks.npz", x=pictures, y=pictures[..., 0] > 0.5)
-    for other in (*others, splits):
+    *sets, masks = others
+    for other in (masks, splits):
         assert cli.main([*other[1:], *LITTLE]) == 0
-    # The example, and trained models, have tests of their own.
+    # The sets, the example and trained models have tests of their own.
     pix2pix = [word.replace("examples/", f"{DOCS.parent}/examples/") for word in pix2pix]
     pathlib.Path("trained.keras").touch()
     pathlib.Path("my_masks.npz").rename("my_data.npz")
-    for other in (pix2pix, tuning):
+    for other in (*sets, pix2pix, tuning):
         early.check(cli.parser().parse_args(other[1:]))
     assert planning[:2] == ["kerasnorm-search", "plan"]
     # So little work has no answer to plan from.
