@@ -128,6 +128,9 @@ class Kept:
 class Unit:
     """A network, trained from a seed, and all that is made of it."""
 
+    # Whether a network from a file is compiled as it was; classifiers are compiled anew.
+    as_compiled = False
+
     def __init__(self, task, seed, kept, folder):
         from search import data as datasets
 
@@ -208,7 +211,7 @@ class Unit:
             name = f"{self.task.replace('/', '-')}-{self.seed}.keras"
             path = pathlib.Path(self.folder) / name
             if path.exists():
-                return keras.saving.load_model(path, compile=False)
+                return keras.saving.load_model(path, compile=self.as_compiled)
         model = self.newly_trained()
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

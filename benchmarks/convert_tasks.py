@@ -23,6 +23,8 @@ from benchmarks.convert import (
 class OtherTask(Unit):
     """A network for another task, trained from a seed, and all that is made of it."""
 
+    as_compiled = True
+
     def __init__(self, task, seed, kept, folder):
         from examples import task_sets
 

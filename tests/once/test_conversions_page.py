@@ -39,6 +39,17 @@ def test_what_is_kept_of_the_gain_over_a_guess(error, share):
     assert f"| t/N | 1 | {100 * share:.1f} | - | +1.0% | - |" in table
 
 
+def test_a_network_from_a_file_trains_as_the_new_one_did(tmp_path, monkeypatch):
+    trained = task_sets.trained
+    monkeypatch.setattr(task_sets, "trained", lambda data, seed: trained(data, seed, epochs=1))
+    task = convert_tasks.OtherTask("diabetes/MLP", 0, convert.Kept(tmp_path / "f"), tmp_path)
+    new, kept = task.trained(), task.trained()
+    assert kept is not new
+    assert kept.compiled
+    assert type(kept.loss) is type(new.loss)
+    assert kept.optimizer.learning_rate == new.optimizer.learning_rate
+
+
 def test_each_seed_is_compared_with_its_own_original():
     found = [*figures(0, 0.6), *figures(1, 0.6)]
     found[2]["error"] = 0.6
