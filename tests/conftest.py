@@ -93,6 +93,14 @@ def no_xla_unasked():
 
 
 @pytest.fixture(autouse=True)
+def named_modules(monkeypatch):
+    """What a test named is not sent to the workers of the tests after it, which would import it."""
+    from search import modules
+
+    monkeypatch.setattr(modules, "_named", dict(modules._named))
+
+
+@pytest.fixture(autouse=True)
 def quick_compilation(request, monkeypatch):
     """Small programs that run once or twice on JAX: on a CPU nothing is gained by making them fast.
 
