@@ -32,8 +32,10 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-# Timings and memory suffer when two test runs share the machine.
+# Timings and memory suffer when two large test runs share the machine.
+ifndef SMALL_RUNS
 .NOTPARALLEL:
+endif
 .DELETE_ON_ERROR:
 
 .PHONY: help
@@ -61,7 +63,7 @@ $(VENV)/.installed: $(VENV)/.base pyproject.toml
 	@touch $@
 
 .PHONY: test
-test: lint types docs test-once $(BACKENDS:%=test-%) test-jax-x64 doctest test-lowest-keras ## what CI runs
+test: lint types docs test-once $(BACKENDS:%=test-%) test-small ## what CI runs
 
 .PHONY: test-full
 test-full: ## the same with the tests marked slow
@@ -131,6 +133,13 @@ test-lowest-keras: $(BACKENDS:%=test-lowest-keras-%) ## a selection on the lowes
 $(BACKENDS:%=test-lowest-keras-%): test-lowest-keras-%: $(LOWEST_KERAS_DIR)
 	KERAS_BACKEND=$* PYTHONPATH=$(CURDIR)/$(LOWEST_KERAS_DIR) EXPECT_KERAS=$(LOWEST_KERAS) \
 		$(PYTEST) tests --ignore=tests/once $(PARALLEL) -m 'smoke$(if $(SELECT), and ($(SELECT)))' $(ARGS)
+
+# They have few tests each, and most of their time is what starts them: one process for each, as many
+# at a time as else share a run.
+.PHONY: test-small
+test-small: venv $(LOWEST_KERAS_DIR) ## test-jax-x64, doctest and test-lowest-keras, side by side
+	$(MAKE) --no-print-directory --jobs=$(WORKERS) --output-sync=target --keep-going SMALL_RUNS=yes WORKERS=1 \
+		$(BACKENDS:%=test-lowest-keras-%) test-jax-x64 doctest
 
 # Without dependencies: TensorFlow asks pip for a newer Keras than it needs.
 $(LOWEST_KERAS_DIR): $(VENV)/.base | venv

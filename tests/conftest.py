@@ -42,6 +42,9 @@ def keras_backend():
 # What every layer computes is compared with its formula on every backend, every day. What is in
 # the folder "once" has no other backend to be tested on.
 EVERY_LAYER = ("test_references.py",)
+# Files whose tests share a long preparation run first, and so in one worker: what is left of others
+# goes to whichever worker has nothing to do.
+FIRST = ("test_two_devices.py",)
 
 
 def waits(parameter):
@@ -63,6 +66,7 @@ def pytest_report_header(config):
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Mark what waits for `make test-full`; leave JAX's float64 tests to the run with 64 bits."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         daily = item.path.name in EVERY_LAYER or item.path.parent.name == "once"

@@ -28,9 +28,10 @@ def signed_root(x):
     `convert` gives it to predictions of gamma, which is a deviation, from variances.
 
     Example:
-        >>> import numpy as np
+        >>> from keras import ops
         >>> from kerasnorm.layers.ilm import signed_root
-        >>> [round(float(value), 2) for value in signed_root(np.array([-100.0, 0.0, 100.0]))]
+        >>> x = ops.convert_to_tensor([-100.0, 0.0, 100.0])
+        >>> [round(float(value), 2) for value in signed_root(x)]
         [-9.99, 0.0, 9.99]
     """
     return x / ops.sqrt(0.3 + ops.abs(x))
