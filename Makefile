@@ -166,7 +166,7 @@ GPU_PYTHON = $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard $(BIN)/
 gpu-check: ## test and measure JAX and torch on a GPU, in 8 minutes (PYTHON=..., ARGS=...)
 	$(GPU_PYTHON) -m benchmarks gpu $(ARGS)
 
-# The work of a search and of its answer, small: about 5 minutes on two cores.
+# The work of a search and of its answer, small: between 5 and 6 minutes on two cores.
 SEARCH := --arch resnet8 --width 8 --data digits --trials 14 --epochs 8 --batch-size 128 --learning-rate 0.003 \
 	--seeds 5 --candidates 2 --ablation 1 --no-jit
 OUT ?= search-results
