@@ -134,11 +134,12 @@ $(BACKENDS:%=test-lowest-keras-%): test-lowest-keras-%: $(LOWEST_KERAS_DIR)
 	KERAS_BACKEND=$* PYTHONPATH=$(CURDIR)/$(LOWEST_KERAS_DIR) EXPECT_KERAS=$(LOWEST_KERAS) \
 		$(PYTEST) tests --ignore=tests/once $(PARALLEL) -m 'smoke$(if $(SELECT), and ($(SELECT)))' $(ARGS)
 
-# They have few tests each, and most of their time is what starts them: one process for each, as many
-# at a time as else share a run.
+# Each of these has few tests, and most of its time goes into its start. So each gets one process, and
+# WORKERS of them run at a time. Old versions of make (macOS has one) mix what they print.
+WHOLE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 .PHONY: test-small
 test-small: venv $(LOWEST_KERAS_DIR) ## test-jax-x64, doctest and test-lowest-keras, side by side
-	$(MAKE) --no-print-directory --jobs=$(WORKERS) --output-sync=target --keep-going SMALL_RUNS=yes WORKERS=1 \
+	$(MAKE) --no-print-directory --jobs=$(WORKERS) $(WHOLE) --keep-going SMALL_RUNS=yes WORKERS=1 \
 		$(BACKENDS:%=test-lowest-keras-%) test-jax-x64 doctest
 
 # Without dependencies: TensorFlow asks pip for a newer Keras than it needs.

@@ -42,8 +42,8 @@ def keras_backend():
 # What every layer computes is compared with its formula on every backend, every day. What is in
 # the folder "once" has no other backend to be tested on.
 EVERY_LAYER = ("test_references.py",)
-# Files whose tests share a long preparation run first, and so in one worker: what is left of others
-# goes to whichever worker has nothing to do.
+# These files run first. Their tests share a long preparation, which one worker makes then: a worker
+# that has nothing left to do takes the last tests of the other, not the first.
 FIRST = ("test_two_devices.py",)
 
 
@@ -65,7 +65,7 @@ def pytest_report_header(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark what waits for `make test-full`; leave JAX's float64 tests to the run with 64 bits."""
+    """Order tests; mark what waits for `make test-full`; leave float64 on JAX to its own run."""
     items.sort(key=lambda item: item.path.name not in FIRST)
     for item in items:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}

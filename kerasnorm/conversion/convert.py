@@ -428,8 +428,8 @@ def compare(old, new, batches):
     for before, after in zip(*whole, strict=True):
         if before.ndim == 2 and before.shape[1] > 1:
             agreements.append(np.mean(before.argmax(1) == after.argmax(1)))
-        # One example does not vary; its numbers may.
-        centre = before.mean(0) if len(before) > 1 else before.mean()
+        # One example does not vary: its distance from zero stands in.
+        centre = before.mean(0) if len(before) > 1 else 0.0
         spread = np.square(before - centre).sum()
         squares.append(1.0 - np.square(after - before).sum() / max(spread, 1e-30))
     scores = {}
