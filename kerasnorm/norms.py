@@ -294,6 +294,7 @@ ILM_EXAMPLES: dict[str, dict] = {
     "auto": {"key_group_size": "auto"},
     "linear": {"key_group_size": 2, "mean_activation": None, "variance_activation": "linear"},
     "relu": {"key_group_size": 4, "reduction": 1, "mean_activation": "relu"},
+    "around": {"key_group_size": 2, "reduction": 2, "variance_around": "norm"},
     "bare": {"key_group_size": 2, "center": False, "scale": False},
 }
 BARE = {"center": False, "scale": False}

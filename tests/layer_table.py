@@ -18,20 +18,21 @@ from kerasnorm import norms
 
 # The arguments that change a formula, with their documented defaults.
 COMMON_DEFAULTS = {"axis": -1, "epsilon": 1e-5, "center": True, "scale": True}
-ASSOCIATION_DEFAULTS = {
+ILM_DEFAULTS = {
     "key_group_size": 16,
     "reduction": 16,
     "mean_activation": "tanh",
     "variance_activation": "sigmoid",
+    "variance_around": "key",
 }
 OWN_DEFAULTS = {
     "BatchNorm": {"momentum": 0.9},
     "GroupNorm": {"groups": 32},
     "InstanceNorm": {},
     "LayerNorm": {},
-    "ILMGroupNorm": {"groups": 32, **ASSOCIATION_DEFAULTS},
-    "ILMInstanceNorm": ASSOCIATION_DEFAULTS,
-    "ILMLayerNorm": ASSOCIATION_DEFAULTS,
+    "ILMGroupNorm": {"groups": 32, **ILM_DEFAULTS},
+    "ILMInstanceNorm": ILM_DEFAULTS,
+    "ILMLayerNorm": ILM_DEFAULTS,
     "AssociateNorm": {
         "groups": 32,
         "reduction": 16,

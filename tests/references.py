@@ -176,6 +176,13 @@ def association(name, example, config, weights):
     key_moments = [moments(example[:, key * size : (key + 1) * size]) for key in range(keys)]
     key_mean = torch.stack([mean for mean, _ in key_moments])
     key_variance = torch.stack([variance for _, variance in key_moments])
+    if config.get("variance_around") == "norm":
+        groups = standardization_groups(name, config, channels)
+        squares = [(part - part.mean()) ** 2 for part in example.split(channels // groups, dim=1)]
+        distances = torch.cat(squares, dim=1)
+        key_variance = torch.stack(
+            [distances[:, key * size : (key + 1) * size].mean() for key in range(keys)]
+        )
     mean_embedding = torch.relu(key_mean @ weights["encoder"])
     variance_embedding = torch.relu(key_variance @ weights["encoder"])
     mean_decoded = mean_embedding @ weights["mean_decoder"]

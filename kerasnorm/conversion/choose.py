@@ -9,6 +9,8 @@ from kerasnorm.core.layer import Normalization
 # Channels of all sites that one pass over the data serves; it keeps 48 bytes for each channel and
 # example.
 CHANNELS_AT_ONCE = 4096
+# What predictions of the least size have to explain.
+NEARLY_ALL = 0.998
 
 
 def choose(model, sites, batches, room, budget, build):
@@ -22,20 +24,21 @@ def choose(model, sites, batches, room, budget, build):
         batches: of inputs.
         room: for tensors that are kept, `Room`.
         budget: how many more weights predictions may have, as a part of the model's.
-        build: makes the built layer of a site.
+        build: makes the new layer of a site, as a swap leaves it.
 
     Returns:
         A dictionary for each site.
     """
     choices = [_choices(site) for site in sites]
-    open_sites = [n for n, several in enumerate(choices) if len(several) > 1]
+    open_sites = [
+        n for n, several in enumerate(choices) if len(several) > 1 or "reduction" in several[0]
+    ]
     chosen = [several[0] for several in choices]
     inputs = Inputs(model, batches, room)
     for group in _groups_of(open_sites, sites):
         measured = inputs.statistics([(sites[n].old, sites[n].axis) for n in group])
         for n, data in zip(group, measured, strict=True):
-            worth = [_worth(sites[n], more, data, build) for more in choices[n]]
-            chosen[n] = choices[n][worth.index(max(worth))]
+            chosen[n] = _best(sites[n], choices[n], data, build)
     return _within(budget, model, sites, chosen)
 
 
@@ -49,22 +52,33 @@ def with_arguments(norm, more):
 
 
 def _choices(site):
-    """Combinations of arguments that the spec of a site leaves open."""
+    """Combinations of arguments that the spec of a site leaves open; predictions are smallest."""
     norm = site.norm
     if norm is None or not issubclass(norm.layer_class, Normalization):
         return [{}]
+    least = {"reduction": site.channels} if hasattr(norm.layer_class, "key_groups_of") else {}
     several = [
-        {key: value for key, value in more.items() if key not in norm.given}
+        {key: value for key, value in {**more, **least}.items() if key not in norm.given}
         for more in norm.layer_class.fit_choices(site.channels)
     ]
     return [more for n, more in enumerate(several) if more not in several[:n]]
 
 
-def _worth(site, more, data, build):
-    """What the layer explains with gamma and beta alone."""
-    layer = build(dataclasses.replace(site, norm=with_arguments(site.norm, more)))
-    fit(layer, data, steps=0)
-    return explained_by(layer, data)
+def _best(site, choices, data, build):
+    """The arguments with which a layer explains most before any L-BFGS.
+
+    The first that explain nearly all of it keep their small predictions: L-BFGS does the rest.
+    Otherwise the size of these is left open.
+    """
+    worth = []
+    for more in choices:
+        layer = build(dataclasses.replace(site, norm=with_arguments(site.norm, more)))
+        fit(layer, data, steps=0)
+        worth.append(explained_by(layer, data))
+        if worth[-1] > NEARLY_ALL:
+            return more
+    best = choices[worth.index(max(worth))]
+    return {key: value for key, value in best.items() if key != "reduction"}
 
 
 def _groups_of(numbers, sites):
@@ -80,7 +94,7 @@ def _groups_of(numbers, sites):
 
 
 def _within(budget, model, sites, chosen):
-    """The smallest reductions with which all predictions together keep the budget.
+    """Where the size of predictions is open, the smallest reductions that keep the budget.
 
     That is one for all, and smaller ones for narrow norms as far as there is room: a larger code
     costs least there, it explains most there, and these norms come first in most networks.
@@ -90,7 +104,7 @@ def _within(budget, model, sites, chosen):
         for n, site in enumerate(sites)
         if site.norm is not None
         and hasattr(site.norm.layer_class, "key_groups_of")
-        and "reduction" not in site.norm.given
+        and "reduction" not in {**site.norm.given, **chosen[n]}
     ]
     if not sized:
         return chosen

@@ -73,7 +73,8 @@ def convert(
         memory: for tensors that are kept between norms, in MB. Batches that have no room in it pass
             through both models from the start for each norm.
         fit_steps: of L-BFGS at most, for each norm with weights beyond gamma and beta.
-        steps: of training afterwards on the old model's predictions, without labels.
+        steps: of training afterwards on the old model's predictions, without labels. Where they
+            bring the predictions for held-out examples no nearer, they are taken back.
         train: what these steps train: `"norms"`, or `"all"` of the weights.
         learning_rate: of these steps, for Adam; it falls to zero as a half cosine.
         verbose: 0 shows nothing.
@@ -129,11 +130,11 @@ def convert(
         ) from refused[0][1]
     tried.sort(key=lambda one: one.rank, reverse=True)
     best = tried[0]
-    if steps:
-        distil(
-            model, best.model, best.norms, given.fitting, steps, train, learning_rate, bool(verbose)
-        )
+    nearer = not steps or distil(
+        model, best.model, best.norms, given, steps, train, learning_rate, bool(verbose)
+    )
     notes = [
+        *([] if nearer else [f"The {steps} steps brought it no nearer and were taken back."]),
         *best.notes,
         *(f"Not possible here: {name}. {textwrap.shorten(str(e), 240)}" for name, e in refused),
     ]
@@ -289,15 +290,12 @@ def _converted(model, spec, examples, options, progress):
     sites = in_order(model, select(sites, options.where))
     progress.begin(len(sites))
     inputs = [x for x, _ in examples.fitting]
-    chosen = choose(model, sites, inputs, options.room(), options.budget, _built)
+    chosen = choose(model, sites, inputs, options.room(), options.budget, _as_swapped)
     sites = [
         dataclasses.replace(site, norm=with_arguments(site.norm, more))
         for site, more in zip(sites, chosen, strict=True)
     ]
-    norms = at_each_site(_built, sites, "convert", "converted", "`where` for the others")
-    for site, norm in zip(sites, norms, strict=True):
-        # As near as weights alone bring it, where there is a common case.
-        hand_on(site, norm, preserve=True)
+    norms = at_each_site(_as_swapped, sites, "convert", "converted", "`where` for the others")
     folds = layers_before(model, [site.old for site in sites if site.norm is None])
     folded = [(before.old, before.new) for before in folds.values()]
     swapped = [(s.old, norm) for s, norm in zip(sites, norms, strict=True)]
@@ -333,9 +331,11 @@ def _converted(model, spec, examples, options, progress):
     )
 
 
-def _built(site):
-    """The new norm of a site."""
-    return site.built(successor(site))
+def _as_swapped(site):
+    """The new norm of a site, as near to the old one as weights alone bring it."""
+    norm = site.built(successor(site))
+    hand_on(site, norm, preserve=True)
+    return norm
 
 
 def in_order(model, sites):

@@ -5,22 +5,30 @@ import contextlib
 import keras
 import numpy as np
 
+from kerasnorm.batches import size_of
+from kerasnorm.core.standardization import assign, numpy_of
 
-def distil(old, new, norms, batches, steps, train, learning_rate, show):
-    """Train a model to predict what another one does.
 
-    Both work as at inference: no dropout, and no moving statistic moves.
+def distil(old, new, norms, examples, steps, train, learning_rate, show):
+    """Train a model to predict what another one does, if that brings it nearer.
+
+    Both work as at inference: no dropout, and no moving statistic moves. Where the predictions for
+    held-out examples are further away afterwards, all weights are again what they were before.
 
     Args:
         old: the model whose predictions are wanted.
         new: the model that is trained; it stays compiled as it is.
         norms: its layers that were converted.
-        batches: pairs of inputs and labels; the labels are not used.
+        examples: `Examples`; their labels are not used.
         steps: of Adam.
         train: `"norms"`, or `"all"` of the weights.
         learning_rate: at the start; it falls to zero as a half cosine.
         show: whether to show progress.
+
+    Returns:
+        Whether it came nearer.
     """
+    batches = examples.fitting
     wanted = [keras.tree.flatten(old.predict_on_batch(x)) for x, _ in batches]
     student = _AtInference(new)
     kept = {id(variable) for norm in norms for variable in norm.variables}
@@ -30,6 +38,8 @@ def distil(old, new, norms, batches, steps, train, learning_rate, show):
                 _held([variable for variable in new.variables if id(variable) not in kept])
             )
         losses = [_loss(parts) for parts in zip(*wanted, strict=True)]
+        start = [numpy_of(variable) for variable in new.variables]
+        before = _distance(old, new, losses, examples.held_out)
         student.compile(
             keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),
             losses if len(losses) > 1 else losses[0],
@@ -42,6 +52,24 @@ def distil(old, new, norms, batches, steps, train, learning_rate, show):
             loss = student.train_on_batch(x, y if len(y) > 1 else y[0])
             if bar is not None:
                 bar.update(step + 1, [("loss", float(np.sum(loss)))])
+        nearer = _distance(old, new, losses, examples.held_out) < before
+        if not nearer:
+            for variable, value in zip(new.variables, start, strict=True):
+                assign(variable, value)
+    return nearer
+
+
+def _distance(old, new, losses, batches):
+    """How far the predictions of two models are apart: the sum of the losses over all batches."""
+    return sum(
+        size_of(x) * float(loss(before, after))
+        for x, _ in batches
+        for loss, before, after in zip(
+            losses,
+            *(keras.tree.flatten(model.predict_on_batch(x)) for model in (old, new)),
+            strict=True,
+        )
+    )
 
 
 class _AtInference(keras.Model):

@@ -34,8 +34,8 @@ def explained_by(layer, statistics):
 def fit(layer, statistics, steps=100, moving=True, compiled=None):
     """Set a layer's weights so that its outputs are nearest to those wanted.
 
-    Gamma and beta are the least squares solution. Weights beyond them are then improved together
-    with these by L-BFGS, unless there is nothing left to explain.
+    Gamma and beta are the least squares solution. Weights beyond them start where the layer says,
+    and are then improved together with these by L-BFGS, unless there is nothing left to explain.
 
     Args:
         layer: a built layer of this package.
@@ -52,9 +52,9 @@ def fit(layer, statistics, steps=100, moving=True, compiled=None):
     if plain > ENOUGH or all(id(weight) in rescaling for weight in layer.trainable_variables):
         return
     kept = [numpy_of(weight) for weight in layer.trainable_variables]
-    scales = layer.start_fit(_moments(layer, statistics))
+    scales = layer.start_fit(_moments(layer, statistics), *statistics.coefficients)
     fit_rescaling(layer, statistics)
-    if steps:
+    if steps and explained_by(layer, statistics) <= ENOUGH:
         _descend(layer, statistics, scales, steps, {} if compiled is None else compiled)
     if explained_by(layer, statistics) < plain:
         for weight, value in zip(layer.trainable_variables, kept, strict=True):

@@ -64,18 +64,24 @@ class ConversionReport:
 
     def __str__(self):
         """A table of the norms, and a last line that sums it up."""
+        alike = _alike(self.sites)
         rows = [
             (
                 site.layer,
                 site.old,
                 site.new,
-                ", ".join(filter(None, (site.chosen, site.why_not))),
+                ", ".join(
+                    [part for part in _arguments(site) if part not in alike.get(site.new, ())]
+                    + [site.why_not] * bool(site.why_not)
+                ),
                 _share(site.before),
                 _share(site.after),
             )
             for site in self.sites
         ]
         lines = lines_of_table(("layer", "from", "to", "chosen", "before", "after"), rows)
+        for new, arguments in alike.items():
+            lines += wrapped(f"Each {new} has {', '.join(arguments)}.")
         if self.ranking:
             listed = ", ".join(f"{name} {_share(kept)}" for name, kept in self.ranking)
             lines += wrapped(f"Tried: {listed}.")
@@ -136,6 +142,24 @@ class ConversionReport:
         axes.set_title(title, fontsize=10)
         axes.legend(fontsize=8)
         picture.savefig(path, dpi=150)
+
+
+def _arguments(site):
+    """What was chosen for a norm, one by one."""
+    return site.chosen.split(", ") if site.chosen else []
+
+
+def _alike(sites):
+    """From a class to the arguments that all of several norms of it were given."""
+    alike = {}
+    for new in dict.fromkeys(site.new for site in sites):
+        several = [_arguments(site) for site in sites if site.new == new and not site.why_not]
+        shared = (
+            [part for part in several[0] if all(part in one for one in several)] if several else []
+        )
+        if len(several) > 1 and shared:
+            alike[new] = shared
+    return alike
 
 
 def _share(value):

@@ -41,6 +41,20 @@ class Statistics(NamedTuple):
         centre = (weight * self.wanted).sum(0)
         return float((weight * (self.spread + np.square(self.wanted - centre))).sum())
 
+    @property
+    def coefficients(self):
+        """The scale and the shift, `(N, C)`, with which the outputs are nearest to those wanted.
+
+        Where a channel is the same at all positions, its scale is that of all examples together.
+        """
+        weight = self.positions / self.positions.sum()
+        x, y = (part - (weight * part).sum(0) for part in (self.mean, self.wanted))
+        variance = (weight * (self.variance + x * x)).sum(0)
+        together = (weight * (self.covariance + x * y)).sum(0) / np.maximum(variance, 1e-30)
+        varies = self.variance > 1e-9 * variance
+        scale = np.where(varies, self.covariance / np.where(varies, self.variance, 1.0), together)
+        return scale, self.wanted
+
     def error(self, scale, shift):
         """The mean squared distance of the outputs from those wanted, summed over channels."""
         weight = self.positions / self.positions.sum()

@@ -159,9 +159,13 @@ class Association(GroupStandardization):
             )
             setattr(self, name, weight)
 
+    def _keys(self, moments):
+        """What is encoded: `Moments` of the key groups."""
+        return pool_channels(moments, self.key_groups_of(self.channels))
+
     def _decode(self, moments):
         """The decoders' outputs, `(N, Nk)`, for the means and for the variances."""
-        keys = pool_channels(moments, self.key_groups_of(self.channels))
+        keys = self._keys(moments)
         encoder, *decoders = (
             in_dtype_of(weight, keys.mean)
             for weight in (self.encoder, self.mean_decoder, self.variance_decoder)
@@ -219,16 +223,19 @@ class Association(GroupStandardization):
                 assign(weight, bias)
         return "no bias brings the activations to the old gamma and beta"
 
-    def start_fit(self, moments):
-        """Zero decoders, and an encoder whose first two numbers hold the mean of all keys.
+    def start_fit(self, moments, scale, shift):
+        """Zero decoders, and an encoder whose first numbers hold the mean of the keys of a group.
 
-        With the second being the first with the other sign, what is linear in the mean can be
-        decoded exactly. The other numbers start as random projections.
+        Each mean is there twice, the second time with the other sign, so that what is linear in it
+        can be decoded exactly. Where the code has no room for all groups, it is the mean of all
+        keys. The other numbers start as random projections.
         """
-        keys = pool_channels(moments, self.key_groups_of(self.channels))
+        keys = self._keys(moments)
         count, code = tuple(self.encoder.shape)
         encoder = np.random.default_rng(0).normal(size=(count, code)) / np.sqrt(count)
-        encoder[:, :2] = np.array([1.0, -1.0]) / count
+        groups = self._groups_in_code()
+        member = np.kron(np.eye(groups), np.full((count // groups, 1), groups / count))
+        encoder[:, : 2 * groups] = np.kron(member, [1.0, -1.0])
         assign(self.encoder, encoder)
         widths = {}
         decoders = (self.mean_decoder, self.variance_decoder)
@@ -236,6 +243,12 @@ class Association(GroupStandardization):
             assign(decoder, np.zeros(tuple(decoder.shape)))
             widths[id(decoder)] = 1.0 / max(float(np.abs(numpy_of(key)).mean()), 1e-12)
         return widths
+
+    def _groups_in_code(self):
+        """Of how many groups a fit starts with the means in the code: all, or all as one."""
+        count, code = tuple(self.encoder.shape)
+        groups = self.groups_of(self.channels)
+        return groups if 2 * groups <= code and count % groups == 0 else 1
 
     def get_config(self):
         """The constructor's arguments."""

@@ -193,11 +193,12 @@ class Normalization(Reconstructible):
         """
         return [{}]
 
-    def start_fit(self, moments):
+    def start_fit(self, moments, scale, shift):
         """Set the weights beyond gamma and beta to where a fit of the layer's outputs begins.
 
         Args:
             moments: of the inputs that it is fitted on, `Moments` as `coefficients` takes them.
+            scale, shift: what `coefficients` should give for these, float64 arrays `(N, C)`.
 
         Returns:
             From the id of a weight to the size of a typical change of it; 1 where there is none.

@@ -69,6 +69,19 @@ def pool_channels(moments, groups):
     return Moments(ops.squeeze(anchor + correction, -1), variance, moments.count)
 
 
+def variances_around(moments, groups):
+    """What each channel adds to the variance of its group: `(N, C)`.
+
+    That is its variance around the group's mean. The mean of these over the channels of a group is
+    the group's variance.
+    """
+    channels = moments.mean.shape[-1]
+    mean = ops.reshape(moments.mean, (-1, groups, channels // groups))
+    deviation = mean - ops.stop_gradient(mean[:, :, :1])
+    deviation = deviation - mean_of(deviation, -1, keepdims=True)
+    return moments.variance + ops.square(ops.reshape(deviation, (-1, channels)))
+
+
 def repeat_channels(values, channels):
     """A value per group to a value per channel: `(N, groups)` to `(N, channels)`."""
     groups = values.shape[-1]

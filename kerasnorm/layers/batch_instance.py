@@ -84,7 +84,7 @@ class BatchInstanceNorm(MovingNormalization):
             family = {1.0: BATCH, 0.0: groups(self.channels)}.get(float(gate[0]))
         return dataclasses.replace(super().standardization(), family=family)
 
-    def start_fit(self, moments):
+    def start_fit(self, moments, scale, shift):
         """Gates between the two, from where either is near."""
         assign(self.gate, np.full(self.channels, 0.5))
         return {}

@@ -122,7 +122,7 @@ class FilterResponseNorm(Normalization):
         """A learned epsilon: a large one leaves differences between examples as they are."""
         return [{"learned_epsilon": True}]
 
-    def start_fit(self, moments):
+    def start_fit(self, moments, scale, shift):
         """An epsilon as large as what it is added to."""
         if self.epsilon_weight is None:
             return {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Literal, Unpack
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasnorm.core.arguments import (
@@ -18,12 +19,22 @@ from kerasnorm.core.arguments import (
 )
 from kerasnorm.core.groups import Association, Grouped, activate
 from kerasnorm.core.layer import PACKAGE
-from kerasnorm.core.pooling import repeat_channels
+from kerasnorm.core.pooling import (
+    Moments,
+    mean_of,
+    pool_channels,
+    repeat_channels,
+    variances_around,
+)
+from kerasnorm.core.standardization import assign, numpy_of
+
+# Where `signed_root` goes over from a line to a root.
+_KNEE = 1e-3
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
 def signed_root(x):
-    """`x / sqrt(0.3 + |x|)`: the root of |x| with the sign of x, but for a linear part around 0.
+    """`x / sqrt(0.001 + |x|)`: the root of |x| with the sign of x, but for a line around 0.
 
     `convert` gives it to predictions of gamma, which is a deviation, from variances.
 
@@ -32,9 +43,14 @@ def signed_root(x):
         >>> from kerasnorm.layers.ilm import signed_root
         >>> x = ops.convert_to_tensor([-100.0, 0.0, 100.0])
         >>> [round(float(value), 2) for value in signed_root(x)]
-        [-9.99, 0.0, 9.99]
+        [-10.0, 0.0, 10.0]
     """
-    return x / ops.sqrt(0.3 + ops.abs(x))
+    return x / ops.sqrt(_KNEE + ops.abs(x))
+
+
+def _squared(y):
+    """What `signed_root` gives y for."""
+    return np.sign(y) * (y**2 + np.abs(y) * np.sqrt(y**2 + 4 * _KNEE)) / 2
 
 
 @documented
@@ -49,6 +65,9 @@ class InstanceLevelMeta(Association):
         variance_activation: of the prediction for gamma.
         association_initializer: of encoder and decoders; None is the one of the authors' code,
             `VarianceScaling(1/3, "fan_in", "uniform")`.
+        variance_around: the mean around which the variance of a key group is taken. `"key"` is the
+            key group's own, as in the paper. `"norm"` is the one that the norm subtracts; then the
+            key groups' variances add up to the variance by which the norm divides.
         {Normalization}
     """
 
@@ -62,6 +81,7 @@ class InstanceLevelMeta(Association):
         mean_activation: ActivationLike = "tanh",
         variance_activation: ActivationLike = "sigmoid",
         association_initializer: InitializerLike | None = None,
+        variance_around: Literal["key", "norm"] = "key",
         axis: int = -1,
         epsilon: float = 1e-5,
         center: bool = True,
@@ -92,22 +112,80 @@ class InstanceLevelMeta(Association):
             **kwargs,
         )
         self.key_group_size = self._checked_size("key_group_size", key_group_size, "auto")
+        self.variance_around = self._checked_choice(
+            "variance_around", variance_around, ("key", "norm")
+        )
 
     @classmethod
     def fit_choices(cls, channels):
         """A key per channel; a shift that is linear in means, a slope that is a root of variances.
 
-        Those are what an affine function of the channel is, seen from the standardized example.
-        Where variances leave the range of the fit, a linear slope would grow with their square,
-        anew in each norm of a deep network.
+        Those are what an affine function of the channel is, seen from the standardized example:
+        such a prediction is exact, and needs a code of two numbers for each group of the norm.
         """
-        return [{"key_group_size": 1, "mean_activation": None, "variance_activation": signed_root}]
+        return [
+            {
+                "key_group_size": 1,
+                "mean_activation": None,
+                "variance_activation": signed_root,
+                "variance_around": "norm",
+            }
+        ]
 
     def key_groups_of(self, channels):
         """Nk = C / key_group_size."""
         return channels // self._divisor_of_channels(
             "key_group_size", self.key_group_size, channels, auto=16
         )
+
+    def _keys(self, moments):
+        """Moments of the key groups, with variances around either mean."""
+        keys = super()._keys(moments)
+        if self.variance_around == "key":
+            return keys
+        around = variances_around(moments, self.groups_of(self.channels))
+        key_groups = keys.mean.shape[-1]
+        if key_groups < self.channels:
+            size = self.channels // key_groups
+            around = mean_of(ops.reshape(around, (-1, key_groups, size)), -1)
+        return Moments(keys.mean, around, keys.count)
+
+    def start_fit(self, moments, scale, shift):
+        """Predictions that are exact where an affine function of each channel is wanted."""
+        widths = super().start_fit(moments, scale, shift)
+        linear = self.mean_activation is keras.activations.linear
+        if self.key_groups_of(self.channels) < self.channels or not linear:
+            return widths
+        if self.variance_activation is not signed_root:
+            return widths
+        groups = self.groups_of(self.channels)
+        inside = self._groups_in_code()
+        mean, variance = (
+            np.repeat(numpy_of(part).astype("float64"), self.channels // groups, axis=-1)
+            for part in pool_channels(moments, groups)[:2]
+        )
+        own_mean, own_variance = (numpy_of(part).astype("float64") for part in moments[:2])
+        spread = variance + self.epsilon
+        # The square of the slope, averaged over examples as far as they tell it.
+        weight = (own_variance + np.square(own_mean - mean)) / spread
+        squares = _squared(scale * np.sqrt(spread)) / spread
+        slope = (weight * squares).sum(0) / np.maximum(weight.sum(0), 1e-30)
+        # Of what is left for beta, the part that is linear in the group's mean.
+        wanted = shift - (own_mean - mean) * scale
+        centred = mean - mean.mean(0)
+        line = (centred * wanted).sum(0) / np.maximum((centred**2).sum(0), 1e-30)
+        number = np.arange(self.channels) * inside // self.channels
+        columns = np.arange(self.channels)
+        for decoder, values, both in (
+            (self.variance_decoder, slope, False),
+            (self.mean_decoder, line, True),
+        ):
+            rows = np.zeros(tuple(decoder.shape))
+            rows[2 * number, columns] = values
+            if both:
+                rows[2 * number + 1, columns] = -values
+            assign(decoder, rows)
+        return widths
 
     def _rescaled(self, decoded_mean, decoded_variance, gamma, beta):
         """Equation 6: omega = D_gamma + B_omega and beta = D_mu + B_beta, D repeated over keys."""
@@ -119,7 +197,11 @@ class InstanceLevelMeta(Association):
 
     def get_config(self):
         """The constructor's arguments."""
-        return {**super().get_config(), "key_group_size": self.key_group_size}
+        return {
+            **super().get_config(),
+            "key_group_size": self.key_group_size,
+            "variance_around": self.variance_around,
+        }
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -164,6 +246,7 @@ class ILMGroupNorm(Grouped, InstanceLevelMeta):
         mean_activation: ActivationLike = "tanh",
         variance_activation: ActivationLike = "sigmoid",
         association_initializer: InitializerLike | None = None,
+        variance_around: Literal["key", "norm"] = "key",
         axis: int = -1,
         epsilon: float = 1e-5,
         center: bool = True,
@@ -183,6 +266,7 @@ class ILMGroupNorm(Grouped, InstanceLevelMeta):
             mean_activation=mean_activation,
             variance_activation=variance_activation,
             association_initializer=association_initializer,
+            variance_around=variance_around,
             axis=axis,
             epsilon=epsilon,
             center=center,

@@ -96,7 +96,7 @@ class SwitchableNorm(MovingNormalization):
         family = None if leader is None else self._families()[leader]
         return dataclasses.replace(super().standardization(), family=family, near=True)
 
-    def start_fit(self, moments):
+    def start_fit(self, moments, scale, shift):
         """Equal shares: from where one statistic leads, the others come back slowly."""
         for weight in (self.mean_weight, self.variance_weight):
             assign(weight, np.ones(3))
