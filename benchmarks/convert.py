@@ -96,10 +96,16 @@ def unit_of(task):
 
 
 def read(path):
-    """The figures of a file: dictionaries."""
+    """The figures of a file: dictionaries.
+
+    Some are marked as `earlier`: they are of networks that were trained and converted before the
+    others. They count where a task has no newer ones of their kind.
+    """
     path = pathlib.Path(path)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
+    entries = [json.loads(line) for line in lines]
+    newer = {(e["task"], e["kind"]) for e in entries if "earlier" not in e}
+    return [e for e in entries if "earlier" not in e or (e["task"], e["kind"]) not in newer]
 
 
 class Kept:
@@ -107,7 +113,7 @@ class Kept:
 
     def __init__(self, path):
         self._path = pathlib.Path(path)
-        self._keys = {self._key(entry) for entry in read(path)}
+        self._keys = {self._key(entry) for entry in read(path) if "earlier" not in entry}
 
     @staticmethod
     def _key(entry):

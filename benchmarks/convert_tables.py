@@ -182,6 +182,10 @@ def _tuned(task, found):
             if own:
                 cells = [percent([e["accuracy"][str(n)] for e in own]) for n in steps]
                 table.rows.append([words, norm, way, *cells])
+    if any("earlier" in entry for entry in found):
+        table.notes.append(
+            "Earlier networks from the same seeds, converted with predictions that were not exact."
+        )
     return table
 
 

@@ -1,5 +1,7 @@
 """docs/convert.md has the tables of the committed figures; other tasks have errors in them."""
 
+import json
+
 import pytest
 
 import kerasnorm
@@ -54,6 +56,32 @@ def test_each_seed_is_compared_with_its_own_original():
     found = [*figures(0, 0.6), *figures(1, 0.6)]
     found[2]["error"] = 0.6
     assert "| ilm_layer | converted | 0.6000 | 75.0 |" in convert_tables.text(found)
+
+
+def test_earlier_figures_count_until_there_are_newer_ones(tmp_path):
+    earlier, newer = (
+        {
+            **{"task": "t/N", "seed": 0, "kind": "tuned", "norm": "ilm_layer", "way": "converted"},
+            **{"on": "same 64", "accuracy": dict.fromkeys(("0", "20", "100", "500"), share)},
+        }
+        for share in (0.25, 0.75)
+    )
+    earlier["earlier"] = True
+    path = tmp_path / "figures.jsonl"
+    path.write_text(json.dumps(earlier) + "\n")
+    note = "Earlier networks"
+    assert note in convert_tables.text([*figures_of_accuracy(), *convert.read(path)])
+    kept = convert.Kept(path)
+    assert kept.missing(**newer)
+    kept.add(**newer)
+    assert convert.read(path) == [newer]
+    assert note not in convert_tables.text([*figures_of_accuracy(), *convert.read(path)])
+
+
+def figures_of_accuracy():
+    """An original."""
+    key = {"task": "t/N", "seed": 0, "kind": "original"}
+    return [key | {"accuracy": 0.9, "other": 0.5, "parameters": 100}]
 
 
 def test_accuracies_and_errors_are_in_tables_of_their_own():
