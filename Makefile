@@ -63,7 +63,7 @@ $(VENV)/.installed: $(VENV)/.base pyproject.toml
 	@touch $@
 
 .PHONY: test
-test: lint types docs test-once $(BACKENDS:%=test-%) test-small ## what CI runs
+test: lint test-once $(BACKENDS:%=test-%) test-small ## what CI runs
 
 .PHONY: test-full
 test-full: ## the same with the tests marked slow
@@ -94,6 +94,7 @@ readme: venv ## write what is made of other files: pages of norms, the README's 
 SPHINX = KERAS_BACKEND=torch $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet \
 	--doctree-dir build/doctrees
 
+# Its tests build it too.
 .PHONY: docs
 docs: venv ## build the site into build/site; warnings are errors
 	$(SPHINX) --builder html docs build/site
@@ -106,10 +107,11 @@ docs-links: venv ## check the links of the site that lead elsewhere
 types: venv ## check types
 	$(BIN)/mypy $(SOURCES)
 
-# They have no backend of their own: torch starts fastest, and has nothing to compile.
+# They have no backend of their own: torch starts fastest, and has nothing to compile. Many wait for
+# other processes or for time to pass, so there is one worker more.
 .PHONY: test-once
 test-once: venv ## tests of the package and across backends
-	KERAS_BACKEND=torch $(PYTEST) tests/once $(PARALLEL) -m '$(SELECT)' $(ARGS)
+	KERAS_BACKEND=torch $(PYTEST) tests/once -n $$(($(WORKERS) + 1)) --dist worksteal -m '$(SELECT)' $(ARGS)
 
 .PHONY: $(BACKENDS:%=test-%)
 test-tensorflow test-jax test-torch: ## the other tests, on one backend
@@ -138,9 +140,9 @@ $(BACKENDS:%=test-lowest-keras-%): test-lowest-keras-%: $(LOWEST_KERAS_DIR)
 # WORKERS of them run at a time. Old versions of make (macOS has one) mix what they print.
 WHOLE := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 .PHONY: test-small
-test-small: venv $(LOWEST_KERAS_DIR) ## test-jax-x64, doctest and test-lowest-keras, side by side
+test-small: venv $(LOWEST_KERAS_DIR) ## types, test-jax-x64, doctest and test-lowest-keras, side by side
 	$(MAKE) --no-print-directory --jobs=$(WORKERS) $(WHOLE) --keep-going SMALL_RUNS=yes WORKERS=1 \
-		$(BACKENDS:%=test-lowest-keras-%) test-jax-x64 doctest
+		$(BACKENDS:%=test-lowest-keras-%) test-jax-x64 doctest types
 
 # Without dependencies: TensorFlow asks pip for a newer Keras than it needs.
 $(LOWEST_KERAS_DIR): $(VENV)/.base | venv

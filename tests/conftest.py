@@ -44,7 +44,7 @@ def keras_backend():
 EVERY_LAYER = ("test_references.py",)
 # These files run first. Their tests share a long preparation, which one worker makes then: a worker
 # that has nothing left to do takes the last tests of the other, not the first.
-FIRST = ("test_two_devices.py",)
+FIRST = ("test_two_devices.py", "test_site.py")
 
 
 def waits(parameter):
