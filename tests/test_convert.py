@@ -472,6 +472,18 @@ def test_predictions_of_an_affine_function_are_exact(made, spec):
     assert share(wanted, given) > 0.999
 
 
+def test_new_norms_have_the_gamma_and_beta_that_the_old_one_lacks():
+    old = set_weights(
+        network(lambda name: kerasnorm.BatchNorm(scale=False, center=False, name=name))
+    )
+    new = kerasnorm.convert(old, "ilm_layer", images(), verbose=0)
+    for site in kerasnorm.report_of(new).sites:
+        assert site.after > 0.9999
+        assert "scale=True, center=True" in site.chosen
+    new = kerasnorm.convert(old, {"name": "layer", "scale": False}, images(), verbose=0)
+    assert [w.name for w in new.get_layer("one").weights] == ["beta"]
+
+
 def test_what_is_the_plain_norm_gets_the_smallest_prediction():
     model = set_weights(keras.Sequential([keras.Input((6, 8)), kerasnorm.LayerNorm(name="norm")]))
     new = kerasnorm.convert(model, "ilm_layer", images(16, (6, 8)), budget=100, verbose=0)

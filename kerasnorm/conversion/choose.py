@@ -5,6 +5,7 @@ import dataclasses
 from kerasnorm.conversion.capture import Inputs
 from kerasnorm.conversion.fit import explained_by, fit
 from kerasnorm.core.layer import Normalization
+from kerasnorm.surgery.compare import in_use, weights_of
 
 # Channels of all sites that one pass over the data serves; it keeps 48 bytes for each channel and
 # example.
@@ -57,8 +58,11 @@ def _choices(site):
     if norm is None or not issubclass(norm.layer_class, Normalization):
         return [{}]
     least = {"reduction": site.channels} if hasattr(norm.layer_class, "key_groups_of") else {}
+    # What the old norm needs no gamma or beta for, another one may need them for.
+    there = weights_of(in_use(site.old))
+    added = {name: True for name, of in (("scale", "gamma"), ("center", "beta")) if of not in there}
     several = [
-        {key: value for key, value in {**more, **least}.items() if key not in norm.given}
+        {key: value for key, value in {**more, **added, **least}.items() if key not in norm.given}
         for more in norm.layer_class.fit_choices(site.channels)
     ]
     return [more for n, more in enumerate(several) if more not in several[:n]]
