@@ -154,12 +154,9 @@ def _alike(sites):
     alike = {}
     for new in dict.fromkeys(site.new for site in sites):
         several = [_arguments(site) for site in sites if site.new == new and not site.why_not]
-        shared = (
-            [part for part in several[0] if all(part in one for one in several)] if several else []
-        )
-        if len(several) > 1 and shared:
-            alike[new] = shared
-    return alike
+        if len(several) > 1:
+            alike[new] = [part for part in several[0] if all(part in one for one in several)]
+    return {new: arguments for new, arguments in alike.items() if arguments}
 
 
 def _share(value):

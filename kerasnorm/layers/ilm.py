@@ -66,8 +66,8 @@ class InstanceLevelMeta(Association):
         association_initializer: of encoder and decoders; None is the one of the authors' code,
             `VarianceScaling(1/3, "fan_in", "uniform")`.
         variance_around: the mean around which the variance of a key group is taken. `"key"` is the
-            key group's own, as in the paper. `"norm"` is the one that the norm subtracts; then the
-            key groups' variances add up to the variance by which the norm divides.
+            key group's own, as in the paper. `"norm"` is the one that the norm subtracts. The
+            mean of the keys of a group is then the variance by which the norm divides.
         {Normalization}
     """
 
@@ -154,9 +154,8 @@ class InstanceLevelMeta(Association):
         """Predictions that are exact where an affine function of each channel is wanted."""
         widths = super().start_fit(moments, scale, shift)
         linear = self.mean_activation is keras.activations.linear
-        if self.key_groups_of(self.channels) < self.channels or not linear:
-            return widths
-        if self.variance_activation is not signed_root:
+        rooted = self.variance_activation is signed_root
+        if self.key_groups_of(self.channels) < self.channels or not (linear and rooted):
             return widths
         groups = self.groups_of(self.channels)
         inside = self._groups_in_code()
@@ -176,15 +175,12 @@ class InstanceLevelMeta(Association):
         line = (centred * wanted).sum(0) / np.maximum((centred**2).sum(0), 1e-30)
         number = np.arange(self.channels) * inside // self.channels
         columns = np.arange(self.channels)
-        for decoder, values, both in (
-            (self.variance_decoder, slope, False),
-            (self.mean_decoder, line, True),
-        ):
-            rows = np.zeros(tuple(decoder.shape))
-            rows[2 * number, columns] = values
-            if both:
-                rows[2 * number + 1, columns] = -values
-            assign(decoder, rows)
+        squares, lines = np.zeros((2, *self.mean_decoder.shape))
+        squares[2 * number, columns] = slope
+        lines[2 * number, columns] = line
+        lines[2 * number + 1, columns] = -line
+        assign(self.variance_decoder, squares)
+        assign(self.mean_decoder, lines)
         return widths
 
     def _rescaled(self, decoded_mean, decoded_variance, gamma, beta):
