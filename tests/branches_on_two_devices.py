@@ -1,15 +1,10 @@
-"""Consistent Normalization on two devices; run as a process of its own, on TensorFlow or JAX.
-
-`python branches_on_two_devices.py FILE` trains and predicts there, and writes what came out.
-"""
-
-import sys
+"""Consistent Normalization on two devices, on TensorFlow or JAX; two_devices.py runs it."""
 
 import keras
 import numpy as np
 
 import kerasnorm
-from small_models import BACKEND, images, numpy, randomize
+from small_models import images, numpy, randomize
 
 SIDE = 6
 
@@ -34,12 +29,10 @@ def trained(model_options):
     return model, results
 
 
-def tensorflow():
+def tensorflow(strategy):
+    """What is trained and predicted by the replicas of a strategy."""
     import tensorflow as tf
 
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     results = {}
     for name, options in {"one pass": {}, "passes": {"concatenate": False}}.items():
         with strategy.scope():
@@ -67,15 +60,8 @@ def tensorflow():
 
 
 def jax():
-    import jax
-
-    assert len(jax.devices()) == 2
-    keras.distribution.set_distribution(keras.distribution.DataParallel())
+    """What is trained under the distribution that is set."""
     results = {}
     for name, options in {"one pass": {}, "passes": {"concatenate": False}}.items():
         results |= {f"{name}/{key}": value for key, value in trained(options)[1].items()}
     return results
-
-
-if __name__ == "__main__":
-    np.savez(sys.argv[1], **{"tensorflow": tensorflow, "jax": jax}[BACKEND]())

@@ -2,7 +2,7 @@
 
 `python two_devices.py FILE` writes the outputs, gradients and moving statistics of each case, and
 how many numbers every collective operation moved, to FILE. On torch there are two such processes,
-and FILE gets the rank's number.
+and FILE gets the rank's number; elsewhere FILE has what Consistent Normalization gives, too.
 """
 
 import math
@@ -75,6 +75,11 @@ def measured_again():
     }
 
 
+def of_branches(found):
+    """What Consistent Normalization gave, by names of its own."""
+    return {f"branches/{key}": value for key, value in found.items()}
+
+
 def parts_of(array, first):
     """The parts of the two devices."""
     return [None, None] if array is None else [array[:first], array[first:]]
@@ -113,9 +118,12 @@ def save(results, case, moved, outputs, gradients, layer):
 def tensorflow(path):
     import tensorflow as tf
 
+    import branches_on_two_devices
+
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    results = of_branches(branches_on_two_devices.tensorflow(strategy))
     moved = []
 
     def count(args):
@@ -125,7 +133,6 @@ def tensorflow(path):
 
     watch(tf.distribute.ReplicaContext, "all_reduce", count)
     watch(tf.distribute.ReplicaContext, "all_gather", count)
-    results = {}
     for case, name, arguments, masked, first in cases("tensorflow"):
         with strategy.scope():
             layer = layer_of(name, arguments)
@@ -170,10 +177,12 @@ def jax(path):
     from jax.sharding import NamedSharding
     from jax.sharding import PartitionSpec as P
 
+    import branches_on_two_devices
+
     keras.distribution.set_distribution(keras.distribution.DataParallel())
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
     assert len(jax.devices()) == 2
-    results = {}
+    results = of_branches(branches_on_two_devices.jax())
     for case, name, arguments, masked, _ in cases("jax"):
         layer = layer_of(name, arguments)
         given = [

@@ -59,14 +59,8 @@ def pool_channels(moments, groups):
     """Moments of each of `groups` equal groups of channels: `(N, C)` to `(N, groups)`."""
     if groups == moments.mean.shape[-1]:
         return moments
-    mean, variance = (
-        ops.reshape(value, (-1, groups, value.shape[-1] // groups)) for value in moments[:2]
-    )
-    anchor = ops.stop_gradient(mean[:, :, :1])
-    deviation = mean - anchor
-    correction = mean_of(deviation, -1, keepdims=True)
-    variance = mean_of(variance + ops.square(deviation - correction), -1)
-    return Moments(ops.squeeze(anchor + correction, -1), variance, moments.count)
+    mean, around = _around_groups(moments, groups)
+    return Moments(ops.squeeze(mean, -1), mean_of(around, -1), moments.count)
 
 
 def variances_around(moments, groups):
@@ -75,11 +69,19 @@ def variances_around(moments, groups):
     That is its variance around the group's mean. The mean of these over the channels of a group is
     the group's variance.
     """
-    channels = moments.mean.shape[-1]
-    mean = ops.reshape(moments.mean, (-1, groups, channels // groups))
-    deviation = mean - ops.stop_gradient(mean[:, :, :1])
-    deviation = deviation - mean_of(deviation, -1, keepdims=True)
-    return moments.variance + ops.square(ops.reshape(deviation, (-1, channels)))
+    _, around = _around_groups(moments, groups)
+    return ops.reshape(around, (-1, moments.mean.shape[-1]))
+
+
+def _around_groups(moments, groups):
+    """Means of groups, `(N, groups, 1)`, and variances of their channels around these."""
+    mean, variance = (
+        ops.reshape(value, (-1, groups, value.shape[-1] // groups)) for value in moments[:2]
+    )
+    anchor = ops.stop_gradient(mean[:, :, :1])
+    deviation = mean - anchor
+    correction = mean_of(deviation, -1, keepdims=True)
+    return anchor + correction, variance + ops.square(deviation - correction)
 
 
 def repeat_channels(values, channels):
