@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import kerasnorm
+from daily import on_torch_daily
 from kerasnorm.conversion.capture import Inputs
 from kerasnorm.conversion.data import examples_of
 from kerasnorm.conversion.passes import Room
@@ -175,6 +176,7 @@ def test_the_report_reads_as_a_table_and_a_picture(converted, tmp_path, monkeypa
         report.figure(tmp_path / "other.png")
 
 
+@on_torch_daily
 def test_without_scipy_predictions_are_refused_and_plain_norms_are_not(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     model = set_weights(keras.Sequential([keras.Input((4,)), kerasnorm.BatchNorm()]))
@@ -392,6 +394,7 @@ def test_predictions_keep_the_budget():
     assert more[0.01] < more[0.5] <= 0.5 * old.count_params()
 
 
+@on_torch_daily
 def test_narrow_norms_get_what_is_left_of_the_budget():
     layers = []
     for channels in (16, 4):
@@ -499,6 +502,7 @@ def test_distillation_that_comes_no_nearer_is_taken_back():
     assert "brought it no nearer" in str(kerasnorm.report_of(new))
 
 
+@on_torch_daily
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_one_held_out_example_can_be_explained(outputs):
     new = kerasnorm.convert(network(classes=outputs), "ilm_layer", images(8), verbose=0)
@@ -613,6 +617,7 @@ def test_norms_behind_a_shared_one_see_its_old_outputs_until_they_are_fitted():
     assert min(site.after for site in sites) > 0.9999
 
 
+@on_torch_daily
 def test_no_more_examples_are_taken_than_needed():
     given = []
 
