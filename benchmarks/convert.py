@@ -2,9 +2,10 @@
 
 Networks are trained here, classifiers with batch norm. Each way to each norm gives a network, whose
 accuracy on the test part is measured as it is, and while it is trained further with labels: in
-large and in small batches, on the same data and on another domain. Batch norm trained on, frozen
-batch norm and training from nothing stand beside them. Of other tasks there is the error of each
-new network. Conversions see unlabelled training examples.
+large and in small batches, on the same data and on another domain, and by clients that have
+classes of their own. Batch norm trained on, frozen batch norm and training from nothing stand
+beside them. Of other tasks there is the error of each new network. Conversions see unlabelled
+training examples.
 
 Every figure becomes a line of a file as soon as it is there, and a later call goes on from there.
 --show prints the tables of a file, --page writes them into a page, --picture draws them.
@@ -13,6 +14,15 @@ Every figure becomes a line of a file as soon as it is there, and a later call g
 import json
 import pathlib
 import time
+
+from benchmarks.convert_training import (
+    TRAININGS,
+    compile_for_training,
+    forget,
+    interleaved,
+    train,
+    train_further,
+)
 
 HELP = "compare a plain swap of the norms of a trained network with conversion"
 FILE = "benchmarks/results/conversions.jsonl"
@@ -34,20 +44,28 @@ TASKS: dict[str, dict] = {
 # At once.
 NORMS = ("layer", "group", "ilm_layer")
 WAYS = ("swapped", "preserved", "converted")
-# With labels: the norm, the way to it, and the steps and rates of Adam.
+# Of conversions to this norm: steps, how many examples they need, and where these may come from.
+SWEPT = "ilm_layer"
+# Of classifiers, without labels. Re-estimated statistics are those of the other domain: some of its
+# images are what `reestimate` sees, and what the conversion of such a network sees.
+AT_ONCE = (
+    ("batch", "re-estimated"),
+    *((norm, way) for norm in NORMS for way in WAYS),
+    (SWEPT, "distilled"),
+    (SWEPT, "re-estimated"),
+)
+# With labels: the norm and the way to it. To group norm `preserve` is the same as a swap.
 TUNED = (
     ("batch", "as it was"),
     ("batch", "frozen"),
     ("group", "from nothing"),
+    ("group", "swapped"),
     ("group", "converted"),
     ("ilm_layer", "swapped"),
     ("ilm_layer", "converted"),
 )
 STEPS = (20, 100, 500)
-RATES = {64: 3e-4, 2: 1e-4}
-DOMAINS = ("same", "other")
-# Of conversions to this norm: how many examples they need, and where these may come from.
-SWEPT = "ilm_layer"
+# How many examples conversions need.
 EXAMPLES = (8, 32, 128, 512, 2048)
 DISTILLATION = 200
 BATCH_SIZE = 64
@@ -96,16 +114,10 @@ def unit_of(task):
 
 
 def read(path):
-    """The figures of a file: dictionaries.
-
-    Some are marked as `earlier`: they are of networks that were trained and converted before the
-    others. They count where a task has no newer ones of their kind.
-    """
+    """The figures of a file: dictionaries."""
     path = pathlib.Path(path)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    entries = [json.loads(line) for line in lines]
-    newer = {(e["task"], e["kind"]) for e in entries if "earlier" not in e}
-    return [e for e in entries if "earlier" not in e or (e["task"], e["kind"]) not in newer]
+    return [json.loads(line) for line in lines]
 
 
 class Kept:
@@ -113,7 +125,7 @@ class Kept:
 
     def __init__(self, path):
         self._path = pathlib.Path(path)
-        self._keys = {self._key(entry) for entry in read(path) if "earlier" not in entry}
+        self._keys = {self._key(entry) for entry in read(path)}
 
     @staticmethod
     def _key(entry):
@@ -160,8 +172,6 @@ class Unit:
 
     def measure(self, tuning):
         """All figures that are missing."""
-        import numpy as np
-
         self.old = self.trained()
         self.classes = predicted(self.old, self.images("test", "same"))
         if self._missing(kind="original"):
@@ -171,12 +181,9 @@ class Unit:
                 other=accuracy(self.old, self.images("test", "other"), self.test_y),
                 parameters=self.old.count_params(),
             )
-        for norm in NORMS:
-            for way in WAYS:
-                if self._missing(kind="at once", norm=norm, way=way):
-                    self._at_once(norm, way)
-        if self._missing(kind="at once", norm=SWEPT, way="distilled"):
-            self._at_once(SWEPT, "distilled")
+        for norm, way in AT_ONCE:
+            if self._missing(kind="at once", norm=norm, way=way):
+                self._at_once(norm, way)
         for count in EXAMPLES:
             if self._missing(kind="examples", norm=SWEPT, on=count) and count <= len(
                 self.data.train
@@ -187,18 +194,11 @@ class Unit:
             x = self.images("test", "same")
             self._add(kind="other examples", norm=SWEPT, accuracy=accuracy(new, x, self.test_y))
         if self._missing(kind="step", norm=SWEPT):
-            pair = [self.way(norm, "swapped") for norm in ("group", SWEPT)]
-            for model in pair:
-                compile_for_training(model)
-            seconds = interleaved(pair, *(part[:BATCH_SIZE] for part in self._train("same")))
-            self._add(kind="step", norm=SWEPT, ratio=float(np.median(seconds[1] / seconds[0])))
+            self._time_steps()
         if tuning:
             for norm, way in TUNED:
                 wanted = [
-                    (domain, size)
-                    for domain in DOMAINS
-                    for size in RATES
-                    if self._missing(kind="tuned", norm=norm, way=way, on=f"{domain} {size}")
+                    on for on in TRAININGS if self._missing(kind="tuned", norm=norm, way=way, on=on)
                 ]
                 if wanted:
                     self._tune(norm, way, wanted)
@@ -268,25 +268,35 @@ class Unit:
             return self.untrained(norm)
         if way in ("converted", "distilled"):
             return self.converted(norm, steps=DISTILLATION if way == "distilled" else 0)
+        if way == "re-estimated" and norm != "batch":
+            x = self.examples(512, "other")
+            return kerasnorm.convert(self.way("batch", way), norm, x, verbose=0)
         if norm != "batch":
             return kerasnorm.replace_norms(self.old, norm, preserve=way == "preserved")
         new = keras.models.clone_model(self.old)
         new.set_weights(self.old.get_weights())
+        if way == "re-estimated":
+            kerasnorm.reestimate(new, self.examples(512, "other"))
+            return new
         for layer in new._flatten_layers(include_self=False):
             if isinstance(layer, (kerasnorm.BatchNorm, keras.layers.BatchNormalization)):
                 layer.trainable = way != "frozen"
         return new
 
-    def converted(self, norm, steps=0, count=512, domain="same"):
-        """A conversion that sees some unlabelled training images; the same one is made once."""
+    def examples(self, count, domain):
+        """Some training images."""
         import numpy as np
 
+        x = self.images("train", domain)
+        return x[np.random.default_rng(self.seed).permutation(len(x))[:count]]
+
+    def converted(self, norm, steps=0, count=512, domain="same"):
+        """A conversion that sees some unlabelled training images; the same one is made once."""
         import kerasnorm
 
         key = norm, steps, count, domain
         if key not in self.made:
-            x = self.images("train", domain)
-            x = x[np.random.default_rng(self.seed).permutation(len(x))[:count]]
+            x = self.examples(count, domain)
             began = time.perf_counter()
             new = kerasnorm.convert(self.old, norm, x, examples=count, steps=steps, verbose=0)
             self.made = {**self.made, key: (new, time.perf_counter() - began)}
@@ -315,31 +325,38 @@ class Unit:
         x = self.images("test", "same")
         self._add(kind="examples", norm=SWEPT, on=count, accuracy=accuracy(new, x, self.test_y))
 
+    def _time_steps(self):
+        """The time of a training step, as a part of that with group norm; both are converted."""
+        import numpy as np
+
+        pair = [self.way(norm, "converted") for norm in ("group", SWEPT)]
+        starts = [model.get_weights() for model in pair]
+        if not self.as_compiled:
+            for model in pair:
+                compile_for_training(model)
+        seconds = interleaved(pair, *(part[:BATCH_SIZE] for part in self._train("same")))
+        for model, start in zip(pair, starts, strict=True):
+            model.set_weights(start)
+        self._add(kind="step", norm=SWEPT, ratio=float(np.median(seconds[1] / seconds[0])))
+
     def _tune(self, norm, way, wanted):
         """Train one network further, anew for each kind of training."""
         model = self.way(norm, way)
         compile_for_training(model)
         start = model.get_weights()
-        for domain, size in wanted:
+        for on in wanted:
+            training = TRAININGS[on]
             model.set_weights(start)
-            x, y = self._train(domain)
-            test = self.images("test", domain)
+            x, y = self._train(training.domain)
+            test = self.images("test", training.domain)
             found = {"0": accuracy(model, test, self.test_y)}
             began = 0
             forget(model.optimizer)
             for steps in STEPS:
-                train(
-                    model,
-                    x,
-                    y,
-                    steps - began,
-                    size,
-                    self.seed + 1000 + began,
-                    rate=lambda step, size=size: RATES[size],
-                )
+                train_further(model, x, y, steps - began, training, self.seed + 1000 + began)
                 began = steps
                 found[str(steps)] = accuracy(model, test, self.test_y)
-            self._add(kind="tuned", norm=norm, way=way, on=f"{domain} {size}", accuracy=found)
+            self._add(kind="tuned", norm=norm, way=way, on=on, accuracy=found)
         model.set_weights(start)
 
 
@@ -361,47 +378,3 @@ def predicted(model, x):
 def accuracy(model, x, y):
     """The share of right ones."""
     return float((predicted(model, x) == y).mean())
-
-
-def compile_for_training(model):
-    """Adam, with labels."""
-    import keras
-
-    model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy", jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
-
-
-def forget(optimizer):
-    """The state of an optimizer before its first step."""
-    import numpy as np
-
-    for variable in optimizer.variables:
-        if variable.path != optimizer._learning_rate.path:
-            variable.assign(np.zeros(variable.shape, variable.dtype))
-
-
-def train(model, x, y, steps, size, seed, rate):
-    """Some steps; `rate(step)` is the learning rate."""
-    import numpy as np
-
-    generator = np.random.default_rng(seed)
-    order: list = []
-    for step in range(steps):
-        if len(order) < size:
-            order = generator.permutation(len(y)).tolist()
-        rows, order = order[:size], order[size:]
-        model.optimizer.learning_rate = float(rate(step))
-        model.train_on_batch(x[rows], y[rows])
-
-
-def interleaved(models, x, y, rounds=30):
-    """The seconds of training steps, of one model after the other."""
-    import numpy as np
-
-    seconds = np.zeros((len(models), rounds + 3))
-    for number in range(rounds + 3):
-        for index, model in enumerate(models):
-            began = time.perf_counter()
-            model.train_on_batch(x, y)
-            seconds[index, number] = time.perf_counter() - began
-    return seconds[:, 3:]

@@ -8,17 +8,11 @@ than nothing where it is worse.
 import pathlib
 import re
 
-from benchmarks.convert import DISTILLATION, EXAMPLES, NORMS, STEPS, SWEPT, TUNED, WAYS
+from benchmarks.convert import AT_ONCE, DISTILLATION, EXAMPLES, STEPS, SWEPT, TUNED
+from benchmarks.convert_training import TRAININGS
 from benchmarks.tables import NOTHING, Table
 from search.statistics import holm, mean_interval, paired_p_values
 
-SETUPS = {
-    "same 64": "same data, batches of 64",
-    "same 2": "same data, batches of 2",
-    "other 64": "another domain, batches of 64",
-    "other 2": "another domain, batches of 2",
-}
-ROWS = (("batch", "as it was"), ("batch", "frozen"), *((n, w) for n in NORMS for w in WAYS))
 # Whom a converted network is compared with, and after how many steps.
 RIVALS = (("batch", "as it was"), ("batch", "frozen"), (SWEPT, "swapped"))
 COMPARED = 100
@@ -151,7 +145,7 @@ def _at_once(task, found):
     original = _of(found, kind="original")
     names = percent([e["accuracy"] for e in original]), percent([e["other"] for e in original])
     table.rows.append(["batch", "as it was", *names, "100.0", "+0.0%", NOTHING])
-    for norm, way in (*((n, w) for n in NORMS for w in WAYS), (SWEPT, "distilled")):
+    for norm, way in AT_ONCE:
         own = _of(found, kind="at once", norm=norm, way=way)
         if own:
             count = len(own)
@@ -176,16 +170,12 @@ def _tuned(task, found):
         f"{task}, {_seeds(found)}: test accuracy after so many steps with labels, %",
         ["training", "norm", "way", *map(str, steps)],
     )
-    for setup, words in SETUPS.items():
+    for setup, training in TRAININGS.items():
         for norm, way in TUNED:
             own = _of(found, norm=norm, way=way, on=setup)
             if own:
                 cells = [percent([e["accuracy"][str(n)] for e in own]) for n in steps]
-                table.rows.append([words, norm, way, *cells])
-    if any("earlier" in entry for entry in found):
-        table.notes.append(
-            "Earlier networks from the same seeds, converted with predictions that were not exact."
-        )
+                table.rows.append([training.words, norm, way, *cells])
     return table
 
 
@@ -193,14 +183,14 @@ def _compared(task, found):
     """Converted against the others, seed by seed."""
     found = _of(found, kind="tuned")
     pairs: list[tuple] = []
-    for setup, words in SETUPS.items():
+    for setup, training in TRAININGS.items():
         ours = _by_seed(_of(found, norm=SWEPT, way="converted", on=setup))
         for norm, way in RIVALS:
             theirs = _by_seed(_of(found, norm=norm, way=way, on=setup))
             seeds = sorted(ours.keys() & theirs.keys())
             if len(seeds) > 1:
                 both = [[one[seed][str(COMPARED)] for seed in seeds] for one in (ours, theirs)]
-                pairs.append((words, norm, way, *both))
+                pairs.append((training.words, norm, way, *both))
     tests = [p for pair in pairs for p in paired_p_values(*pair[-2:])]
     adjusted = holm(tests)
     table = Table(
@@ -298,19 +288,16 @@ LINES = {
 
 
 def draw(found, path):
-    """A row of panels for each classifier: at once, and while they are trained with labels.
-
-    A last row has a panel for each other task.
-    """
+    """A row of panels for each classifier that was trained further, and one panel for all else."""
     from matplotlib.figure import Figure
 
-    tasks, others = (
-        list(dict.fromkeys(entry["task"] for entry in _of(some, kind="at once")))
-        for some in by_measure(found)
-    )
-    columns = 1 + len(SETUPS)
+    made = list(dict.fromkeys(entry["task"] for entry in _of(found, kind="at once")))
+    tasks = [task for task in made if _of(found, task=task, kind="tuned")]
+    others = [task for task in made if task not in tasks]
+    columns = 1 + len(TRAININGS)
     last = -(-len(others) // columns)
-    picture = Figure(figsize=(13, 2.9 * (len(tasks) + last) + 0.7), layout="constrained")
+    size = (2.6 * columns, 2.9 * (len(tasks) + last) + 0.7)
+    picture = Figure(figsize=size, layout="constrained")
     panels = picture.subplots(len(tasks) + last, columns, squeeze=False, sharey="row")
     below = panels[len(tasks) :].ravel()
     for panel, task in zip(below, others, strict=False):
@@ -318,17 +305,17 @@ def draw(found, path):
     for panel in below[len(others) :]:
         panel.set_axis_off()
     for row in panels[len(tasks) :, 0]:
-        row.set_ylabel("other tasks: kept of\nthe gain over a guess, %")
+        row.set_ylabel("kept of the accuracy, or\nof the gain over a guess, %")
     for row, task in zip(panels[: len(tasks)], tasks, strict=True):
         own = _of(found, task=task)
         _draw_at_once(row[0], own)
         row[0].set_ylabel(f"{task}\ntest accuracy, %")
-        for panel, setup in zip(row[1:], SETUPS, strict=True):
+        for panel, setup in zip(row[1:], TRAININGS, strict=True):
             _draw_tuned(panel, _of(own, kind="tuned", on=setup))
     if tasks:
         panels[0][0].set_title("at once, without labels", fontsize=9)
-        for panel, title in zip(panels[0][1:], SETUPS.values(), strict=True):
-            panel.set_title(title, fontsize=9)
+        for panel, training in zip(panels[0][1:], TRAININGS.values(), strict=True):
+            panel.set_title(training.words, fontsize=9)
     handles: list = []
     labels: list = []
     for row in panels[: len(tasks)]:
@@ -360,9 +347,11 @@ def _draw_at_once(panel, found):
 
 
 def _draw_kept(panel, task, found):
-    """Bars of another task; one below zero is as high as nothing, and its number is shown."""
+    """Bars of what is kept; one below zero is as high as nothing, and its number is shown."""
     originals = {entry["seed"]: entry for entry in _of(found, kind="original")}
-    norms = list(dict.fromkeys(entry["norm"] for entry in _of(found, kind="at once")))
+    origin = next(iter(originals.values())).get("origin", "batch")
+    at_once = _of(found, kind="at once")
+    norms = [n for n in dict.fromkeys(entry["norm"] for entry in at_once) if n != origin]
     names = []
     for norm in norms:
         for way, color in (("swapped", "tab:orange"), ("converted", "tab:blue")):
@@ -374,7 +363,7 @@ def _draw_kept(panel, task, found):
     panel.set_xticks(range(len(names)), names, fontsize=5)
     panel.set_ylim(0, 115)
     panel.set_yticks(range(0, 101, 20))
-    panel.set_title(f"{task}\nfrom {next(iter(originals.values()))['origin']} norm", fontsize=8)
+    panel.set_title(f"{task}\nfrom {origin} norm", fontsize=8)
 
 
 def _draw_tuned(panel, found):

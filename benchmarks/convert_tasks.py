@@ -10,13 +10,11 @@ import time
 import numpy as np
 
 from benchmarks.convert import (
-    BATCH_SIZE,
     EXAMPLES,
     NORMS,
     SWEPT,
     WAYS,
     Unit,
-    interleaved,
 )
 
 
@@ -80,9 +78,7 @@ class OtherTask(Unit):
                 new = self.converted(SWEPT, count=count)
                 self._add(kind="examples", norm=SWEPT, on=count, error=self.error(new))
         if self._missing(kind="step", norm=SWEPT):
-            pair = [self.way(norm, "swapped") for norm in ("group", SWEPT)]
-            seconds = interleaved(pair, *(part[:BATCH_SIZE] for part in self._train("same")))
-            self._add(kind="step", norm=SWEPT, ratio=float(np.median(seconds[1] / seconds[0])))
+            self._time_steps()
 
     def _at_once(self, norm, way):
         began = time.perf_counter()

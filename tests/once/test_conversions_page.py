@@ -1,11 +1,11 @@
 """docs/convert.md has the tables of the committed figures; other tasks have errors in them."""
 
-import json
-
+import keras
+import numpy as np
 import pytest
 
 import kerasnorm
-from benchmarks import cli, convert, convert_tables, convert_tasks
+from benchmarks import cli, convert, convert_tables, convert_tasks, convert_training
 from examples import task_sets
 from readme import ROOT
 
@@ -56,32 +56,6 @@ def test_each_seed_is_compared_with_its_own_original():
     found = [*figures(0, 0.6), *figures(1, 0.6)]
     found[2]["error"] = 0.6
     assert "| ilm_layer | converted | 0.6000 | 75.0 |" in convert_tables.text(found)
-
-
-def test_earlier_figures_count_until_there_are_newer_ones(tmp_path):
-    earlier, newer = (
-        {
-            **{"task": "t/N", "seed": 0, "kind": "tuned", "norm": "ilm_layer", "way": "converted"},
-            **{"on": "same 64", "accuracy": dict.fromkeys(("0", "20", "100", "500"), share)},
-        }
-        for share in (0.25, 0.75)
-    )
-    earlier["earlier"] = True
-    path = tmp_path / "figures.jsonl"
-    path.write_text(json.dumps(earlier) + "\n")
-    note = "Earlier networks"
-    assert note in convert_tables.text([*figures_of_accuracy(), *convert.read(path)])
-    kept = convert.Kept(path)
-    assert kept.missing(**newer)
-    kept.add(**newer)
-    assert convert.read(path) == [newer]
-    assert note not in convert_tables.text([*figures_of_accuracy(), *convert.read(path)])
-
-
-def figures_of_accuracy():
-    """An original."""
-    key = {"task": "t/N", "seed": 0, "kind": "original"}
-    return [key | {"accuracy": 0.9, "other": 0.5, "parameters": 100}]
 
 
 def test_accuracies_and_errors_are_in_tables_of_their_own():
@@ -137,3 +111,50 @@ def test_a_regression_is_converted(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert cli.main([*command, "--show"]) == 0
     assert "diabetes/MLP, 1 seed: test mean squared error at once" in capsys.readouterr().out
+
+
+def test_clients_train_apart_and_go_on_with_their_mean():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(80, 3)), np.repeat(np.arange(10), 8)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(10, "softmax")])
+    convert_training.compile_for_training(model)
+    start = model.get_weights()
+    ends = []
+    for client in range(5):
+        model.set_weights(start)
+        convert_training.forget(model.optimizer)
+        own = slice(16 * client, 16 * client + 16)
+        convert_training.train(model, x[own], y[own], 4, 16, [7, 0, client], rate=lambda step: 3e-4)
+        ends.append(model.get_weights())
+    model.set_weights(start)
+    convert_training.train_further(model, x, y, 20, convert_training.TRAININGS["clients"], 7)
+    for value, before, *of_clients in zip(model.get_weights(), start, *ends, strict=True):
+        np.testing.assert_allclose(value, np.mean(of_clients, 0), rtol=1e-6)
+        assert not np.allclose(value, before)
+
+
+def test_a_classifier_is_converted_and_trained_further(tmp_path, monkeypatch):
+    monkeypatch.setitem(convert.TASKS, "digits/ResNet8", {"width": 2, "epochs": 1})
+    monkeypatch.setattr(convert, "EXAMPLES", (8,))
+    monkeypatch.setattr(convert, "MOST_TESTED", 60)
+    monkeypatch.setattr(
+        convert, "AT_ONCE", [("batch", "re-estimated"), ("ilm_layer", "re-estimated")]
+    )
+    trainings = {on: convert.TRAININGS[on] for on in ("same 2", "clients")}
+    monkeypatch.setattr(convert, "TRAININGS", trainings)
+    monkeypatch.setattr(convert, "TUNED", [("ilm_layer", "converted")])
+    monkeypatch.setattr(convert, "STEPS", (20,))
+    path = tmp_path / "figures.jsonl"
+    command = ["convert", "--tasks", "digits/ResNet8", "--seeds", "0", "--file", str(path)]
+    assert cli.main(command) == 0
+    found = convert.read(path)
+    kinds = ["original", "at once", "at once", "examples", "other examples", "step"]
+    assert [entry["kind"] for entry in found] == [*kinds, "tuned", "tuned"]
+    # The conversion of the network with other statistics computes what that one does.
+    original, batch, ilm = found[:3]
+    assert ilm["other"] == pytest.approx(batch["other"], abs=0.04)
+    for entry, before in zip(found[-2:], ("accuracy", "other"), strict=True):
+        assert entry["accuracy"]["0"] == pytest.approx(original[before], abs=0.04)
+    # It goes on from there: nothing is missing.
+    assert cli.main(command) == 0
+    assert convert.read(path) == found
