@@ -267,6 +267,16 @@ def test_a_learned_epsilon_starts_as_in_the_paper_and_adds_its_absolute_value():
         assert_near(layer(inputs), inputs / np.sqrt(power + 0.5 + 1e-5), 1e-5)
 
 
+def test_surgery_knows_what_a_learned_epsilon_adds():
+    old = kerasnorm.FilterResponseNorm(epsilon=1e-3, learned_epsilon=True)
+    model = keras.Sequential([keras.Input((4, 4, 3)), old])
+    old.epsilon_weight.assign(-0.25)
+    for epsilon, relation in ((0.251, "same"), (0.001, "other")):
+        spec = {"name": "filter_response", "epsilon": epsilon, "learned_epsilon": False}
+        (row,) = kerasnorm.replace_norms(model, spec).norm_report.replacements
+        assert row.outputs == relation
+
+
 @pytest.mark.parametrize("axis", [-1, 1])
 def test_thresholded_linear_unit_passes_kerass_tests(axis):
     shape = (3, 4, 6, 8) if axis == -1 else (3, 8, 4, 6)
