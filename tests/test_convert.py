@@ -395,18 +395,43 @@ def test_predictions_keep_the_budget():
 
 
 @on_torch_daily
+def test_the_budget_counts_exact_predictions_too():
+    layers = [
+        layer
+        for n in range(2)
+        for layer in (keras.layers.Conv2D(16, 1), kerasnorm.BatchNorm(name=f"norm{n}"))
+    ]
+    old = keras.Sequential([keras.Input((6, 6, 3)), *layers, keras.layers.Dense(3)])
+    spec = ("ilm_layer", INEXACT)
+    new = kerasnorm.convert(old, spec, images(), budget=0.6, fit_steps=0, verbose=0)
+    exact, open_one = (site.chosen for site in kerasnorm.report_of(new).sites)
+    assert "reduction=16" in exact
+    assert "reduction=16" not in open_one
+    before, after = kerasnorm.report_of(new).parameters
+    assert 0.4 * before < after - before <= 0.6 * before
+
+
+@on_torch_daily
 def test_narrow_norms_get_what_is_left_of_the_budget():
     layers = []
     for channels in (16, 4):
         layers = [keras.layers.Conv2D(channels, 3), keras.layers.BatchNormalization(), *layers]
     old = keras.Sequential([keras.Input((6, 6, 3)), *layers, keras.layers.Dense(3)])
     wide, narrow = 3 * 16 * 16, 3 * 4 * 4
-    reductions = []
-    for added in (wide + narrow, wide // 2 + narrow, wide // 2 + narrow // 2, wide // 4 + narrow):
-        budget = (added + 0.5) / old.count_params()
+
+    def converted(budget):
         new = kerasnorm.convert(old, INEXACT, images(), budget=budget, fit_steps=0, verbose=0)
         sites = kerasnorm.report_of(new).sites
-        reductions.append([int(site.chosen.split("reduction=")[1]) for site in sites])
+        return new, [int(site.chosen.split("reduction=")[1].split(",")[0]) for site in sites]
+
+    smallest, _ = converted(0.0)
+    least = smallest.count_params() - 3 * 2 * (16 + 4)
+    reductions = []
+    for added in (wide + narrow, wide // 2 + narrow, wide // 2 + narrow // 2, wide // 4 + narrow):
+        budget = (least + added + 0.5) / old.count_params() - 1
+        new, found = converted(budget)
+        assert new.count_params() == least + added
+        reductions.append(found)
     assert reductions == [[1, 1], [1, 2], [2, 2], [1, 4]]
 
 
@@ -450,6 +475,22 @@ def vectors():
     """One position."""
     layers = [keras.layers.Dense(8), keras.layers.BatchNormalization(name="norm")]
     return keras.Sequential([keras.Input((5,)), *layers, keras.layers.ReLU()]), images(16, (5,))
+
+
+def test_a_large_epsilon_leaves_predictions_exact():
+    old = set_weights(network())
+    kernel = old.get_layer("conv").kernel
+    kernel.assign(0.03 * kernel)
+    kerasnorm.reestimate(old, images())
+    explained = {}
+    for epsilon in (1e-5, 1e-3):
+        spec = "ilm_layer" if epsilon == 1e-5 else {"name": "ilm_layer", "epsilon": epsilon}
+        new = kerasnorm.convert(old, spec, images(), verbose=0)
+        assert new.get_layer("one").epsilon == epsilon
+        explained[epsilon] = kerasnorm.report_of(new).sites[0].after
+    assert old.get_layer("one").epsilon == 1e-3
+    assert explained[1e-5] > 0.99999
+    assert explained[1e-3] < 0.9999
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def choose(model, sites, batches, room, budget, build):
         sites: `Site`s with the norms that they are to get.
         batches: of inputs.
         room: for tensors that are kept, `Room`.
-        budget: how many more weights predictions may have, as a part of the model's.
+        budget: how many more weights the model may get, as a part of those that it has.
         build: makes the new layer of a site, as a swap leaves it.
 
     Returns:
@@ -40,7 +40,7 @@ def choose(model, sites, batches, room, budget, build):
         measured = inputs.statistics([(sites[n].old, sites[n].axis) for n in group])
         for n, data in zip(group, measured, strict=True):
             chosen[n] = _best(sites[n], choices[n], data, build)
-    return _within(budget, model, sites, chosen)
+    return _within(budget, model, sites, chosen, build)
 
 
 def with_arguments(norm, more):
@@ -97,7 +97,7 @@ def _groups_of(numbers, sites):
         yield group
 
 
-def _within(budget, model, sites, chosen):
+def _within(budget, model, sites, chosen, build):
     """Where the size of predictions is open, the smallest reductions that keep the budget.
 
     That is one for all, and smaller ones for narrow norms as far as there is room: a larger code
@@ -112,23 +112,38 @@ def _within(budget, model, sites, chosen):
     ]
     if not sized:
         return chosen
-    allowed = budget * model.count_params()
     widest = max(sites[n].channels for n in sized)
+    smallest = _with_reductions(chosen, dict.fromkeys(sized, widest))
+    room = budget * model.count_params() - sum(
+        _added(site, more, build) for site, more in zip(sites, smallest, strict=True)
+    )
 
-    def added(reductions):
-        return sum(
-            3 * sites[n].channels * max(sites[n].channels // reductions[n], 2) for n in sized
-        )
+    def more(reductions):
+        codes = {n: max(sites[n].channels // reductions[n], 2) for n in sized}
+        return sum(3 * sites[n].channels * (codes[n] - 2) for n in sized)
 
     common = 1
-    while common < widest and added(dict.fromkeys(sized, common)) > allowed:
+    while common < widest and more(dict.fromkeys(sized, common)) > room:
         common *= 2
     reductions = dict.fromkeys(sized, common)
     for n in sorted(sized, key=lambda n: sites[n].channels):
         smaller = (2**k for k in range(common.bit_length() - 1))
-        fitting = (less for less in smaller if added({**reductions, n: less}) <= allowed)
+        fitting = (less for less in smaller if more({**reductions, n: less}) <= room)
         reductions[n] = next(fitting, common)
+    return _with_reductions(chosen, reductions)
+
+
+def _with_reductions(chosen, reductions):
+    """The arguments of all sites, with those of predictions whose size is open."""
     return [
-        {**more, "reduction": reductions[n]} if n in sized else more
+        {**more, "reduction": reductions[n]} if n in reductions else more
         for n, more in enumerate(chosen)
     ]
+
+
+def _added(site, more, build):
+    """How many more weights the norm of a site has than the old one."""
+    if site.norm is None:
+        return 0
+    new = build(dataclasses.replace(site, norm=with_arguments(site.norm, more)))
+    return new.count_params() - in_use(site.old).count_params()

@@ -82,7 +82,7 @@ def parser():
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="how many more weights the new norms may have (default: 0.05)",
+        help="how many more weights the model may get (default: 0.05, so 5 %%)",
     )
     top.add_argument(
         "--steps",

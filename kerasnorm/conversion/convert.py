@@ -67,8 +67,8 @@ def convert(
         where: which norms, as in `replace_norms`.
         examples: how many examples at most to work on; an eighth of them is held out.
         batch_size: of arrays.
-        budget: how many more weights the new norms may have, as a part of the model's, where their
-            number is open.
+        budget: how many more weights the model may get, as a part of those that it has, where the
+            size of predictions is open.
         sites_at_once: how many norms a pass over the data serves. More is faster and less exact.
         memory: for tensors that are kept between norms, in MB. Batches that have no room in it pass
             through both models from the start for each norm.

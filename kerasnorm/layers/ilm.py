@@ -30,6 +30,8 @@ from kerasnorm.core.standardization import assign, numpy_of
 
 # Where `signed_root` goes over from a line to a root.
 _KNEE = 1e-3
+# Of layers that a conversion makes.
+_SMALL_EPSILON = 1e-5
 
 
 @keras.saving.register_keras_serializable(PACKAGE)
@@ -121,10 +123,13 @@ class InstanceLevelMeta(Association):
         """A key per channel; a shift that is linear in means, a slope that is a root of variances.
 
         Those are what an affine function of the channel is, seen from the standardized example:
-        such a prediction is exact, and needs a code of two numbers for each group of the norm.
+        such a prediction is exact, and needs a code of two numbers for each group of the norm. It
+        sees variances without epsilon, so a large epsilon, such as that of Keras's norms, would
+        make it inexact.
         """
         return [
             {
+                "epsilon": _SMALL_EPSILON,
                 "key_group_size": 1,
                 "mean_activation": None,
                 "variance_activation": signed_root,
