@@ -28,11 +28,12 @@ TRAININGS = {
 LOCAL_STEPS = 4
 
 
-def compile_for_training(model):
-    """Adam, with labels."""
+def compile_for_training(model, optimizer=None, jit_compile=False):
+    """With labels, by Adam unless another optimizer is given."""
     import keras
 
-    model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy", jit_compile=False)
+    optimizer = (optimizer or keras.optimizers.Adam)()
+    model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=jit_compile)
     model.optimizer.build(model.trainable_variables)
 
 
