@@ -113,6 +113,19 @@ def test_a_regression_is_converted(tmp_path, monkeypatch, capsys):
     assert "diabetes/MLP, 1 seed: test mean squared error at once" in capsys.readouterr().out
 
 
+def test_small_networks_are_timed_too(capsys, monkeypatch):
+    monkeypatch.setitem(convert.TASKS, "digits/ResNet8", {"width": 2, "epochs": 0})
+    command = ["conversion-time", "--examples", "16", "--steps", "1", "--networks"]
+    assert cli.main([*command, "digits/ResNet8"]) == 0
+    *_, row = capsys.readouterr().out.strip().splitlines()
+    name, norm, norms, *_, adam, sgd = row.strip("| ").split(" | ")
+    assert (name, norm, norms) == ("digits/ResNet8", "ilm_layer", "7")
+    assert float(adam) > 0
+    assert float(sgd) > 0
+    with pytest.raises(SystemExit, match="Needed: one of ResNet50, digits/ResNet8"):
+        cli.main([*command, "diabetes/MLP"])
+
+
 def test_clients_train_apart_and_go_on_with_their_mean():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(80, 3)), np.repeat(np.arange(10), 8)
