@@ -8,7 +8,7 @@ than nothing where it is worse.
 import pathlib
 import re
 
-from benchmarks.convert import AT_ONCE, DISTILLATION, EXAMPLES, STEPS, SWEPT, TUNED
+from benchmarks.convert import AT_ONCE, DISTILLATION, EXAMPLES, NORMS, STEPS, SWEPT, TUNED
 from benchmarks.convert_training import TRAININGS
 from benchmarks.tables import NOTHING, Table
 from search.statistics import holm, mean_interval, paired_p_values
@@ -16,6 +16,8 @@ from search.statistics import holm, mean_interval, paired_p_values
 # Whom a converted network is compared with, and after how many steps.
 RIVALS = (("batch", "as it was"), ("batch", "frozen"), (SWEPT, "swapped"))
 COMPARED = 100
+# Norms that there are with the moving statistics of another domain.
+RENEWED = tuple(norm for norm, way in AT_ONCE if way == "re-estimated")
 # What stands between these lines of a page is written here.
 BLOCK = re.compile(r"(?<=<!-- conversions -->\n).*?(?=\n<!-- /conversions -->)", re.DOTALL)
 
@@ -35,6 +37,7 @@ def text(found):
     accuracies, errors = by_measure(found)
     tables.append(_goal(accuracies, "the original's accuracy"))
     tables.append(_goal(errors, "what the original gains over a guess"))
+    tables.append(_new_domain(accuracies))
     tables.append(_examples(accuracies))
     tables.append(_examples_of_errors(errors))
     return "\n\n".join(table.markdown() for table in tables if table.rows)
@@ -245,6 +248,21 @@ def _goal(found, what):
                 f"{sum(ratios) / len(ratios):.2f}" if ratios else NOTHING,
             ]
         )
+    return table
+
+
+def _new_domain(found):
+    """What is known of images that look different, without labels."""
+    ways = [(norm, "converted") for norm in NORMS] + [(norm, "re-estimated") for norm in RENEWED]
+    table = Table(
+        "Test accuracy on another domain, without labels and without training, %",
+        ["task", "batch, as it was", *(f"{norm}, {way}" for norm, way in ways)],
+    )
+    for task in dict.fromkeys(entry["task"] for entry in found):
+        own = _of(found, task=task)
+        groups = [_of(own, kind="original")]
+        groups += [_of(own, kind="at once", norm=norm, way=way) for norm, way in ways]
+        table.rows.append([task, *(percent([e["other"] for e in group]) for group in groups)])
     return table
 
 

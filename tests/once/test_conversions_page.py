@@ -67,6 +67,13 @@ def test_accuracies_and_errors_are_in_tables_of_their_own():
     assert "| t/N | 1 | 50.0 |" in errors
 
 
+def test_a_new_domain_has_a_table():
+    key = {"task": "t/N", "seed": 0, "accuracy": 0.9}
+    original = key | {"kind": "original", "other": 0.5, "parameters": 100}
+    renewed = AT_ONCE | key | {"norm": "batch", "way": "re-estimated", "other": 0.75}
+    assert "| t/N | 50.0 | - | - | - | 75.0 | - |" in convert_tables.text([original, renewed])
+
+
 def test_the_picture_has_a_panel_for_each_other_task(tmp_path):
     convert_tables.draw(figures(0, 0.6), tmp_path / "errors.png")
     convert_tables.draw([*FOUND, *figures(0, 5.0)], tmp_path / "both.png")
