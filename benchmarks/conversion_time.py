@@ -81,9 +81,8 @@ def _row(name, options):
     report = kerasnorm.report_of(new)
     sites = len(report.sites)
     pair = [kerasnorm.replace_norms(model, "group"), new]
-    batch = x[:BATCH_SIZE], y[:BATCH_SIZE]
     ratios = [
-        _ratio(pair, batch, optimizer, options)
+        _ratio(pair, x[:BATCH_SIZE], y[:BATCH_SIZE], optimizer, options)
         for optimizer in (keras.optimizers.Adam, keras.optimizers.SGD)
     ]
     return [
@@ -116,11 +115,11 @@ def _network(name, options):
     return unit.untrained("batch"), x[: options.examples], y[: options.examples]
 
 
-def _ratio(pair, batch, optimizer, options):
+def _ratio(pair, x, y, optimizer, options):
     """The time of a training step of the second model, as a part of that of the first."""
     import numpy as np
 
     for model in pair:
         compile_for_training(model, optimizer, "auto" if options.compiled else False)
-    seconds = interleaved(pair, *batch, rounds=options.steps)
+    seconds = interleaved(pair, x, y, rounds=options.steps)
     return np.median(seconds[1] / seconds[0])
