@@ -118,17 +118,17 @@ def _within(budget, model, sites, chosen, build):
         _added(site, more, build) for site, more in zip(sites, smallest, strict=True)
     )
 
-    def more(reductions):
+    def beyond_smallest(reductions):
         codes = {n: max(sites[n].channels // reductions[n], 2) for n in sized}
         return sum(3 * sites[n].channels * (codes[n] - 2) for n in sized)
 
     common = 1
-    while common < widest and more(dict.fromkeys(sized, common)) > room:
+    while common < widest and beyond_smallest(dict.fromkeys(sized, common)) > room:
         common *= 2
     reductions = dict.fromkeys(sized, common)
     for n in sorted(sized, key=lambda n: sites[n].channels):
         smaller = (2**k for k in range(common.bit_length() - 1))
-        fitting = (less for less in smaller if more({**reductions, n: less}) <= room)
+        fitting = (less for less in smaller if beyond_smallest({**reductions, n: less}) <= room)
         reductions[n] = next(fitting, common)
     return _with_reductions(chosen, reductions)
 
