@@ -177,7 +177,8 @@ def _tuned(task, found):
         for norm, way in TUNED:
             own = _of(found, norm=norm, way=way, on=setup)
             if own:
-                cells = [percent([e["accuracy"][str(n)] for e in own]) for n in steps]
+                after = [e["accuracy"] for e in own]
+                cells = [percent([a[str(n)] for a in after if str(n) in a]) for n in steps]
                 table.rows.append([training.words, norm, way, *cells])
     return table
 
@@ -296,6 +297,8 @@ def _by_count(found, words, of, shown, further):
 
 # The picture.
 
+# Private training is in the tables only: few networks have it.
+DRAWN = {setup: training for setup, training in TRAININGS.items() if not training.private}
 LINES = {
     ("batch", "as it was"): ("batch norm, trained on", "tab:gray", "-"),
     ("batch", "frozen"): ("batch norm, frozen", "tab:gray", "--"),
@@ -312,7 +315,7 @@ def draw(found, path):
     made = list(dict.fromkeys(entry["task"] for entry in _of(found, kind="at once")))
     tasks = [task for task in made if _of(found, task=task, kind="tuned")]
     others = [task for task in made if task not in tasks]
-    columns = 1 + len(TRAININGS)
+    columns = 1 + len(DRAWN)
     last = -(-len(others) // columns)
     size = (2.6 * columns, 2.9 * (len(tasks) + last) + 0.7)
     picture = Figure(figsize=size, layout="constrained")
@@ -328,11 +331,11 @@ def draw(found, path):
         own = _of(found, task=task)
         _draw_at_once(row[0], own)
         row[0].set_ylabel(f"{task}\ntest accuracy, %")
-        for panel, setup in zip(row[1:], TRAININGS, strict=True):
+        for panel, setup in zip(row[1:], DRAWN, strict=True):
             _draw_tuned(panel, _of(own, kind="tuned", on=setup))
     if tasks:
         panels[0][0].set_title("at once, without labels", fontsize=9)
-        for panel, training in zip(panels[0][1:], TRAININGS.values(), strict=True):
+        for panel, training in zip(panels[0][1:], DRAWN.values(), strict=True):
             panel.set_title(training.words, fontsize=9)
     handles: list = []
     labels: list = []

@@ -7,7 +7,8 @@ from typing import NamedTuple
 class Training(NamedTuple):
     """How a network is trained further: by Adam, on a domain.
 
-    Several clients take turns, and the steps are those of all of them.
+    Several clients take turns, and the steps are those of all of them. Private training takes the
+    examples of a step one by one, so it is slow and ends earlier.
     """
 
     words: str
@@ -15,6 +16,20 @@ class Training(NamedTuple):
     batch_size: int
     rate: float
     clients: int = 1
+    private: bool = False
+
+    @property
+    def most_steps(self):
+        """When it ends."""
+        return 100 if self.private else 500
+
+    def optimizer(self, seed):
+        """A new one."""
+        import keras
+
+        from benchmarks.private import PrivateAdam
+
+        return PrivateAdam(self.batch_size, seed=seed) if self.private else keras.optimizers.Adam()
 
 
 TRAININGS = {
@@ -23,6 +38,7 @@ TRAININGS = {
     "other 64": Training("another domain, batches of 64", "other", 64, 3e-4),
     "other 2": Training("another domain, batches of 2", "other", 2, 1e-4),
     "clients": Training("another domain, five clients", "other", 16, 3e-4, clients=5),
+    "private": Training("another domain, private", "other", 128, 1e-3, private=True),
 }
 # Steps of a client before the mean of all clients is taken.
 LOCAL_STEPS = 4
@@ -66,6 +82,9 @@ def train_further(model, x, y, steps, training, seed):
     def rate(step):
         return training.rate
 
+    if training.private:
+        train(model, x, y, steps * training.batch_size, 1, seed, rate)
+        return
     if training.clients == 1:
         train(model, x, y, steps, training.batch_size, seed, rate)
         return

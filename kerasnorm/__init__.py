@@ -1,6 +1,15 @@
 """Adaptive normalization layers for Keras 3, on TensorFlow, JAX and PyTorch."""
 
-from kerasnorm import models, transforms
+try:
+    from kerasnorm import models, transforms
+except ModuleNotFoundError as error:
+    missing = (error.name or "").partition(".")[0]
+    if missing in ("tensorflow", "jax", "torch"):
+        error.add_note(
+            "Keras's backend is not installed. Set KERAS_BACKEND to the one that is (tensorflow, "
+            f"jax or torch) before Python starts, or install it: pip install {missing}"
+        )
+    raise
 from kerasnorm.consistent.branches import branch
 from kerasnorm.consistent.model import ConsistentModel
 from kerasnorm.consistent.norm import ConsistentNorm

@@ -6,6 +6,7 @@ import pytest
 
 import kerasnorm
 from benchmarks import cli, convert, convert_tables, convert_tasks, convert_training
+from benchmarks.private import PrivateAdam
 from examples import task_sets
 from readme import ROOT
 
@@ -153,14 +154,70 @@ def test_clients_train_apart_and_go_on_with_their_mean():
         assert not np.allclose(value, before)
 
 
+def gradients(model, x, y):
+    """Of each example: a step of plain descent with a rate of 1 shows it."""
+    start = model.get_weights()
+    model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+    found = []
+    for row in range(len(y)):
+        model.train_on_batch(x[row : row + 1], y[row : row + 1])
+        found.append([a - b for a, b in zip(start, model.get_weights(), strict=True)])
+        model.set_weights(start)
+    return found
+
+
+@pytest.mark.parametrize("clip", [1.0, 100.0])
+def test_private_steps_clip_each_example(clip):
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 3)).astype("float32"), rng.integers(0, 4, 6)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, "softmax")])
+    of_examples = gradients(model, x, y)
+    norms = [np.sqrt(sum((part**2).sum() for part in one)) for one in of_examples]
+    assert min(norms) < 1 < max(norms) < 100
+    optimizer = PrivateAdam(6, clip=clip, noise=0.0, learning_rate=0.01)
+    start = model.get_weights()
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    for row in range(6):
+        model.train_on_batch(x[row : row + 1], y[row : row + 1])
+    shortened = [
+        [min(1, clip / norm) * part for part in one]
+        for one, norm in zip(of_examples, norms, strict=True)
+    ]
+    # After Adam's first step, its first moments are a tenth of the gradient.
+    for index, moment in enumerate(optimizer._momentums):
+        mean = np.mean([one[index] for one in shortened], 0)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(moment), mean / 10, rtol=1e-3)
+    for now, before in zip(model.get_weights(), start, strict=True):
+        np.testing.assert_allclose(np.abs(now - before), 0.01, rtol=0.01)
+
+
+def test_private_steps_have_noise():
+    weight = keras.Variable(np.zeros((20000,), "float32"))
+    moments = []
+    for seed in (0, 0, 1):
+        optimizer = PrivateAdam(4, clip=0.5, noise=2.0, seed=seed)
+        optimizer.build([weight])
+        for _ in range(4):
+            optimizer.apply([keras.ops.zeros(weight.shape)], [weight])
+        (moment,) = optimizer._momentums
+        moments.append(keras.ops.convert_to_numpy(moment))
+    # Noise times clip, in the mean of 4; a tenth of it is in the first moments.
+    assert moments[0].std() == pytest.approx(0.1 * 2.0 * 0.5 / 4, rel=0.03)
+    assert abs(moments[0].mean()) < 0.001
+    np.testing.assert_array_equal(moments[0], moments[1])
+    assert not np.allclose(moments[0], moments[2])
+
+
 def test_a_classifier_is_converted_and_trained_further(tmp_path, monkeypatch):
-    monkeypatch.setitem(convert.TASKS, "digits/ResNet8", {"width": 2, "epochs": 1})
+    monkeypatch.setitem(convert.TASKS, "digits/ResNet8", {"width": 2, "epochs": 1, "private": True})
     monkeypatch.setattr(convert, "EXAMPLES", (8,))
     monkeypatch.setattr(convert, "MOST_TESTED", 60)
     monkeypatch.setattr(
         convert, "AT_ONCE", [("batch", "re-estimated"), ("ilm_layer", "re-estimated")]
     )
-    trainings = {on: convert.TRAININGS[on] for on in ("same 2", "clients")}
+    trainings = {on: convert.TRAININGS[on] for on in ("same 2", "private", "clients")}
+    trainings["private"] = trainings["private"]._replace(batch_size=2)
     monkeypatch.setattr(convert, "TRAININGS", trainings)
     monkeypatch.setattr(convert, "TUNED", [("ilm_layer", "converted")])
     monkeypatch.setattr(convert, "STEPS", (20,))
@@ -169,11 +226,11 @@ def test_a_classifier_is_converted_and_trained_further(tmp_path, monkeypatch):
     assert cli.main(command) == 0
     found = convert.read(path)
     kinds = ["original", "at once", "at once", "examples", "other examples", "step"]
-    assert [entry["kind"] for entry in found] == [*kinds, "tuned", "tuned"]
+    assert [entry["kind"] for entry in found] == [*kinds, "tuned", "tuned", "tuned"]
     # The conversion of the network with other statistics computes what that one does.
     original, batch, ilm = found[:3]
     assert ilm["other"] == pytest.approx(batch["other"], abs=0.04)
-    for entry, before in zip(found[-2:], ("accuracy", "other"), strict=True):
+    for entry, before in zip(found[-3:], ("accuracy", "other", "other"), strict=True):
         assert entry["accuracy"]["0"] == pytest.approx(original[before], abs=0.04)
     # It goes on from there: nothing is missing.
     assert cli.main(command) == 0

@@ -310,6 +310,35 @@ def unreleased():
     return re.search(r"^## \[Unreleased\]\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
 
 
+# A process in which a package is not installed.
+WITHOUT = """
+import sys
+
+
+class Nowhere:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "{}":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+
+sys.meta_path.insert(0, Nowhere())
+import kerasnorm
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_a_backend_that_is_missing_is_named(backend):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(backend)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    *_, note = done.stderr.strip().splitlines()
+    assert note.startswith("Keras's backend is not installed. Set KERAS_BACKEND")
+    assert note.endswith(f"pip install {backend}")
+
+
 def test_the_readme_has_the_rows_of_the_norms():
     """It is written by `make readme`; norms that no version has yet may still be missing."""
     table = (ROOT / "README.md").read_text().partition("<!-- norms -->\n")[2]
