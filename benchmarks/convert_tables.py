@@ -15,6 +15,8 @@ from search.statistics import holm, mean_interval, paired_p_values
 
 # Whom a converted network is compared with, and after how many steps.
 RIVALS = (("batch", "as it was"), ("batch", "frozen"), (SWEPT, "swapped"))
+# Private training cannot have batch norm that learns on; group norm is what takes its place.
+PRIVATE_RIVALS = (("batch", "frozen"), ("group", "swapped"))
 COMPARED = 100
 # Norms that there are with the moving statistics of another domain.
 RENEWED = tuple(norm for norm, way in AT_ONCE if way == "re-estimated")
@@ -189,7 +191,7 @@ def _compared(task, found):
     pairs: list[tuple] = []
     for setup, training in TRAININGS.items():
         ours = _by_seed(_of(found, norm=SWEPT, way="converted", on=setup))
-        for norm, way in RIVALS:
+        for norm, way in PRIVATE_RIVALS if training.private else RIVALS:
             theirs = _by_seed(_of(found, norm=norm, way=way, on=setup))
             seeds = sorted(ours.keys() & theirs.keys())
             if len(seeds) > 1:

@@ -75,6 +75,19 @@ def test_a_new_domain_has_a_table():
     assert "| t/N | 50.0 | - | - | - | 75.0 | - |" in convert_tables.text([original, renewed])
 
 
+def test_private_training_ends_early_and_has_rivals_of_its_own():
+    key = {"task": "t/N", "kind": "tuned", "on": "private"}
+    found = [{"task": "t/N", "seed": 0, "kind": "original", "accuracy": 0.9, "other": 0.5}]
+    for norm, way, share in (("ilm_layer", "converted", 0.6), ("group", "swapped", 0.1)):
+        after = {"0": share, "20": share, "100": share}
+        entry = key | {"norm": norm, "way": way, "accuracy": after}
+        found += [entry | {"seed": seed} for seed in range(3)]
+    tables = convert_tables.text(found)
+    cells = "10.0 ± 0.0 | 10.0 ± 0.0 | 10.0 ± 0.0 | - |"
+    assert f"| another domain, private | group | swapped | {cells}" in tables
+    assert "| another domain, private | group, swapped | 50.0 ± 0.0 |" in tables
+
+
 def test_the_picture_has_a_panel_for_each_other_task(tmp_path):
     convert_tables.draw(figures(0, 0.6), tmp_path / "errors.png")
     convert_tables.draw([*FOUND, *figures(0, 5.0)], tmp_path / "both.png")
