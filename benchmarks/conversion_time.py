@@ -35,7 +35,9 @@ def add_arguments(parser):
     parser.add_argument("--steps", type=int, default=5, help="training steps of each model")
     parser.add_argument("--memory", type=float, default=1024, help="as in `convert`, in MB")
     parser.add_argument(
-        "--compiled", action="store_true", help="steps with XLA on TensorFlow, as Keras has it"
+        "--compiled",
+        action="store_true",
+        help="steps with XLA on TensorFlow, as Keras has it (JAX always has)",
     )
 
 

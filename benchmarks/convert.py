@@ -88,7 +88,7 @@ def add_arguments(parser):
     parser.add_argument("--no-tuning", action="store_true", help="nothing with labels")
     parser.add_argument("--show", action="store_true", help="print the tables of the file, only")
     parser.add_argument("--page", metavar="FILE", help="write the tables into a page, only")
-    parser.add_argument("--picture", metavar="FILE", help="draw the file, only")
+    parser.add_argument("--picture", metavar="FILE", help="draw the tasks of the file, only")
 
 
 def environment(options):
@@ -99,7 +99,8 @@ def run(options):
     if options.show or options.page or options.picture:
         from benchmarks import convert_tables
 
-        found = read(options.file)
+        tasks = options.tasks.split(",")
+        found = [entry for entry in read(options.file) if entry["task"] in tasks]
         if options.show:
             print(convert_tables.text(found))
         if options.page:

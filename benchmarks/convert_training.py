@@ -45,10 +45,11 @@ LOCAL_STEPS = 4
 
 
 def compile_for_training(model, optimizer=None, jit_compile=False):
-    """With labels, by Adam unless another optimizer is given."""
+    """With labels, by Adam unless another optimizer is given; JAX compiles always."""
     import keras
 
     optimizer = (optimizer or keras.optimizers.Adam)()
+    jit_compile = jit_compile or keras.backend.backend() == "jax"
     model.compile(optimizer, "sparse_categorical_crossentropy", jit_compile=jit_compile)
     model.optimizer.build(model.trainable_variables)
 

@@ -94,6 +94,14 @@ def test_the_picture_has_a_panel_for_each_other_task(tmp_path):
     assert (tmp_path / "errors.png").stat().st_size < (tmp_path / "both.png").stat().st_size
 
 
+def test_some_tasks_are_shown_alone(capsys):
+    assert cli.main(["convert", "--show", "--tasks", "digits/ResNet8,diabetes/MLP"]) == 0
+    tables = capsys.readouterr().out
+    assert "digits/ResNet8" in tables
+    assert "diabetes/MLP" in tables
+    assert "multidomain" not in tables
+
+
 def test_norms_are_others_than_the_original_one():
     assert convert_tasks.norms_from("group") == ("layer", "batch", "ilm_layer")
 

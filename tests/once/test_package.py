@@ -434,7 +434,7 @@ def test_the_address_of_the_repository_is_filled_in(address, monkeypatch):
     files = "https://example.org/o/k/blob/v9.8.7"
     assert metadata["urls"]["Repository"] == "https://example.org/o/k"
     assert metadata["urls"]["Changelog"] == f"{files}/CHANGELOG.md"
-    assert f"]({files}/docs/convert.png?raw=true)" in text
+    assert f"]({files}/docs/convert_short.png?raw=true)" in text
     assert f"]({files}/docs/convert.md)" in text
     assert set(re.findall(r"\]\((\w*:?/?/?)", text)) == {"https://"}
 
