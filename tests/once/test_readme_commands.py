@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+import kerasnorm
 from benchmarks import results, show, tables
 from readme import README, ROOT, commands, lost_links, write_files
 
@@ -38,6 +40,10 @@ IN_A_CLONE = {
     "make test": "--dry-run",
     "make search": "--dry-run",
 }
+# A trained network and some images are there.
+CONVERSION = (
+    "kerasnorm-convert model.keras --norm ilm_layer --data images.npz --out converted.keras"
+)
 # What the test of clean installations does with each backend.
 INSTALLATION = ["git clone URL kerasnorm", "cd kerasnorm", "pip install '.[jax,search]'"]
 SETTINGS = ["export KERAS_BACKEND=jax"]
@@ -61,7 +67,7 @@ def run(line, further, folder, **variables):
 def test_each_command_has_a_test():
     written = commands()
     assert written == list(dict.fromkeys(written))
-    tested = [*INSTALLATION, *SETTINGS, *SEARCHES, *IN_A_CLONE]
+    tested = [*INSTALLATION, *SETTINGS, *SEARCHES, *IN_A_CLONE, CONVERSION]
     assert set(written) <= set(tested)
     # Commands in a sentence count, too.
     assert set(tested) - set(written) == {"make search"}
@@ -81,6 +87,16 @@ def test_the_searches(searches, folder, tmp_path):
     for line, further in searches.items():
         run(line, further, tmp_path, KERAS_BACKEND="torch")
     assert (tmp_path / folder / "report.html").exists()
+
+
+def test_the_conversion(tmp_path):
+    kerasnorm.models.LeNet((16, 16, 1), 3, norm="batch").save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).normal(size=(16, 16, 16, 1)).astype("float32")
+    np.savez(tmp_path / "images.npz", x=images)
+    said = run(CONVERSION, "", tmp_path)
+    assert "BatchNorm" in said
+    assert "ILMLayerNorm" in said
+    assert (tmp_path / "converted.keras").exists()
 
 
 def test_what_runs_in_a_clone(tmp_path):
