@@ -1,5 +1,7 @@
 """docs/convert.md has the tables of the committed figures; other tasks have errors in them."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -228,6 +230,16 @@ def test_private_steps_have_noise():
     assert abs(moments[0].mean()) < 0.001
     np.testing.assert_array_equal(moments[0], moments[1])
     assert not np.allclose(moments[0], moments[2])
+
+
+def test_private_training_takes_one_example_at_a_time():
+    seen = []
+    network = types.SimpleNamespace(
+        optimizer=types.SimpleNamespace(), train_on_batch=lambda x, y: seen.append(len(x))
+    )
+    private = convert_training.TRAININGS["private"]
+    convert_training.train_further(network, np.zeros((300, 2)), np.zeros(300), 2, private, 0)
+    assert seen == [1] * (2 * private.batch_size)
 
 
 def test_a_classifier_is_converted_and_trained_further(tmp_path, monkeypatch):
