@@ -96,10 +96,13 @@ def environment(options):
 
 
 def run(options):
+    tasks = options.tasks.split(",")
+    unknown = ", ".join(task for task in tasks if task not in TASKS)
+    if unknown:
+        raise SystemExit(f"--tasks {unknown}. Needed: some of {', '.join(TASKS)}.")
     if options.show or options.page or options.picture:
         from benchmarks import convert_tables
 
-        tasks = options.tasks.split(",")
         found = [entry for entry in read(options.file) if entry["task"] in tasks]
         if options.show:
             print(convert_tables.text(found))
@@ -109,7 +112,7 @@ def run(options):
             convert_tables.draw(found, options.picture)
         return 0
     for seed in map(int, options.seeds.split(",")):
-        for task in options.tasks.split(","):
+        for task in tasks:
             unit = unit_of(task)(task, seed, Kept(options.file), options.networks)
             unit.measure(not options.no_tuning)
     return 0

@@ -5,6 +5,7 @@ share of what the original gains over a guess: nothing where it is as bad as the
 than nothing where it is worse.
 """
 
+import io
 import pathlib
 import re
 
@@ -15,9 +16,9 @@ from search.statistics import holm, mean_interval, paired_p_values
 
 # Whom a converted network is compared with, and after how many steps.
 RIVALS = (("batch", "as it was"), ("batch", "frozen"), (SWEPT, "swapped"))
-# Private training cannot have batch norm that learns on; group norm is what takes its place.
-PRIVATE_RIVALS = (("batch", "frozen"), ("group", "swapped"))
 COMPARED = 100
+# In private training batch norm cannot learn on, and group norm often takes its place.
+PRIVATE_RIVALS = (("batch", "frozen"), ("group", "swapped"))
 # Norms that there are with the moving statistics of another domain.
 RENEWED = tuple(norm for norm, way in AT_ONCE if way == "re-estimated")
 # What stands between these lines of a page is written here.
@@ -313,6 +314,7 @@ LINES = {
 def draw(found, path):
     """A row of panels for each classifier that was trained further, and one panel for all else."""
     from matplotlib.figure import Figure
+    from PIL import Image
 
     made = list(dict.fromkeys(entry["task"] for entry in _of(found, kind="at once")))
     tasks = [task for task in made if _of(found, task=task, kind="tuned")]
@@ -347,7 +349,10 @@ def draw(found, path):
             handles, labels = found_there
     if handles:
         picture.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
-    picture.savefig(path, dpi=130)
+    whole = io.BytesIO()
+    picture.savefig(whole, dpi=130)
+    # With few colors it is a third as large.
+    Image.open(whole).convert("RGB").quantize(128).save(path, optimize=True)
 
 
 def _draw_at_once(panel, found):

@@ -1,5 +1,6 @@
 """Adaptive normalization layers for Keras 3, on TensorFlow, JAX and PyTorch."""
 
+# This imports Keras, which imports its backend.
 try:
     from kerasnorm import models, transforms
 except ModuleNotFoundError as error:

@@ -102,6 +102,20 @@ def test_some_tasks_are_shown_alone(capsys):
     assert "digits/ResNet8" in tables
     assert "diabetes/MLP" in tables
     assert "multidomain" not in tables
+    with pytest.raises(SystemExit, match="Needed: some of digits/ResNet8"):
+        cli.main(["convert", "--show", "--tasks", "digits/ResNet8,digits/Net"])
+
+
+@pytest.mark.parametrize(("backend", "compiled"), [("jax", True), ("torch", False)])
+def test_steps_on_jax_are_compiled(backend, compiled, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    asked = {}
+    optimizer = types.SimpleNamespace(build=lambda variables: None)
+    model = types.SimpleNamespace(
+        compile=lambda *_, **given: asked.update(given), optimizer=optimizer, trainable_variables=[]
+    )
+    convert_training.compile_for_training(model, lambda: optimizer)
+    assert asked == {"jit_compile": compiled}
 
 
 def test_norms_are_others_than_the_original_one():
